@@ -1,0 +1,63 @@
+/* Bytes: a borrowed span and a growable buffer with a limit.
+ *
+ * A buffer never grows past `max_bytes`; an append that would, or that finds no memory, sets `failed`
+ * and changes nothing more, so that a writer checks once at its end. Cost: amortised O(1) a byte. */
+#ifndef MOONGATE_BUF_H
+#define MOONGATE_BUF_H
+
+#include "moongate/err.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+/* Borrowed bytes, not terminated. */
+struct mg_span {
+    const char *data;
+    size_t len;
+};
+#define MG_SPAN(literal) ((struct mg_span){(literal), sizeof(literal) - 1})
+static inline struct mg_span mg_span(const char *text)
+{
+    return (struct mg_span){text, text ? strlen(text) : 0};
+}
+static inline bool mg_span_eq(struct mg_span a, struct mg_span b)
+{
+    return a.len == b.len && (a.len == 0 || memcmp(a.data, b.data, a.len) == 0);
+}
+static inline bool mg_span_is(struct mg_span a, const char *text) { return mg_span_eq(a, mg_span(text)); }
+/* Splits off what is before `separator` (or all) and advances `rest` behind it. False when rest is spent
+ * (rest->data is NULL). */
+bool mg_span_cut(struct mg_span *rest, char separator, struct mg_span *part);
+bool mg_span_starts(struct mg_span a, const char *prefix);
+
+struct mg_buf {
+    char *data;       /* NULL while empty; always followed by a NUL when not */
+    size_t len;       /* bytes in use */
+    size_t cap;       /* bytes allocated */
+    size_t max_bytes; /* 0: no limit */
+    bool failed;      /* an append did not fit or found no memory */
+    bool over_limit;  /* failed, because of max_bytes */
+};
+
+void mg_buf_init(struct mg_buf *buf, size_t max_bytes);
+void mg_buf_fini(struct mg_buf *buf);
+/* Room for `n` more bytes at data + len; NULL (and failed) when it is not to be had. The caller adds to len. */
+char *mg_buf_room(struct mg_buf *buf, size_t n);
+void mg_buf_put(struct mg_buf *buf, const void *data, size_t len);
+void mg_buf_str(struct mg_buf *buf, const char *text);
+void mg_buf_char(struct mg_buf *buf, char c);
+void mg_buf_printf(struct mg_buf *buf, const char *format, ...) MG_PRINTF(2, 3);
+/* A JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
+void mg_buf_json_string(struct mg_buf *buf, const char *text, size_t len);
+/* Text for HTML: & < > " ' escaped. */
+void mg_buf_html(struct mg_buf *buf, const char *text, size_t len);
+/* Shortest decimal that reads back exactly; NaN and infinities are written as null. */
+void mg_buf_double(struct mg_buf *buf, double value);
+void mg_buf_int(struct mg_buf *buf, int64_t value);
+/* MG_OK, or why it failed: MG_E_NOMEM, MG_E_UDF_OUTPUT (over the limit). */
+MG_MUST_CHECK enum mg_err mg_buf_status(const struct mg_buf *buf, struct mg_errmsg *err);
+/* Hands the bytes to the caller (free()); the buffer is empty after it. */
+char *mg_buf_take(struct mg_buf *buf, size_t *len);
+
+#endif

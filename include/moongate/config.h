@@ -1,0 +1,28 @@
+/* Configuration: flags, MOONGATE_* variables and moongate.conf.lua from one table (config.def). */
+#ifndef MOONGATE_CONFIG_H
+#define MOONGATE_CONFIG_H
+
+#include "moongate/buf.h"
+
+/* Member, flag, type (STR, INT, BOOL, LIST: may be given several times), default text, help. The variable is
+ * MOONGATE_ and the flag in capitals with _ for -. A flag counts before a variable, a variable before the file. */
+struct mg_config {
+#define MG_CONFIG_STR(member, flag, fallback, help) const char *member;
+#define MG_CONFIG_INT(member, flag, fallback, min, max, help) int64_t member;
+#define MG_CONFIG_BOOL(member, flag, help) bool member;
+#define MG_CONFIG_LIST(member, flag, help) const char *member[33];
+#include "moongate/config.def"
+#undef MG_CONFIG_STR
+#undef MG_CONFIG_INT
+#undef MG_CONFIG_BOOL
+#undef MG_CONFIG_LIST
+    const char *args[256]; /* what is not a flag, NULL-terminated */
+    int n_args;
+};
+/* Parses argv (behind the command's name) and the environment. Unknown flags: MG_E_INVALID, with the nearest known
+ * one. Strings are borrowed from argv and the environment, or live for the process. */
+MG_MUST_CHECK enum mg_err mg_config_parse(int argc, char **argv, struct mg_config *out, struct mg_errmsg *err);
+/* A line for each flag, for --help. */
+void mg_config_help(struct mg_buf *out);
+
+#endif

@@ -1,0 +1,58 @@
+/* Geometry as WKB: readers that check every length, and the operations of GEOS and PROJ behind our names.
+ * Worker process; single thread (one GEOS context). All `wkb` are ISO WKB, little- or big-endian. */
+#ifndef MOONGATE_GEOMETRY_H
+#define MOONGATE_GEOMETRY_H
+
+#include "moongate/buf.h"
+#include "moongate/tile.h"
+
+/* Bounding box of a WKB without building it; false for broken or empty ones. */
+bool mg_wkb_bounds(struct mg_span wkb, struct mg_bounds *out);
+/* Checks structure to the end: nesting at most 8, sizes within the bytes. */
+MG_MUST_CHECK enum mg_err mg_wkb_check(struct mg_span wkb, struct mg_errmsg *err);
+/* Geometry type 1..7 (point … collection); 0 when broken. */
+int mg_wkb_type(struct mg_span wkb);
+
+MG_MUST_CHECK enum mg_err mg_wkb_from_wkt(struct mg_span wkt, struct mg_buf *out, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_wkb_from_geojson(struct mg_span json, struct mg_buf *out, struct mg_errmsg *err);
+void mg_wkb_to_wkt(struct mg_span wkb, struct mg_buf *out);
+/* RFC 7946 geometry, coordinates rounded to `decimals` (trailing zeros dropped), exterior rings anticlockwise. */
+MG_MUST_CHECK enum mg_err mg_wkb_to_geojson(struct mg_span wkb, int decimals, struct mg_buf *out);
+
+void mg_wkb_point(double x, double y, struct mg_buf *out);
+void mg_wkb_box(struct mg_bounds bounds, struct mg_buf *out);
+
+/* A transform between two CRSs, x = longitude or easting always first. Cached by its pair. NULL in `out` when
+ * both are the same. MG_E_NO_CRS names the one that is unknown. */
+struct mg_transform;
+MG_MUST_CHECK enum mg_err mg_transform_get(const char *from, const char *to, struct mg_transform **out,
+                                           struct mg_errmsg *err);
+/* In place; points that fail become HUGE_VAL; returns how many failed. */
+size_t mg_transform_points(struct mg_transform *transform, double *x, double *y, size_t n);
+MG_MUST_CHECK enum mg_err mg_wkb_transform(struct mg_transform *transform, struct mg_span wkb, struct mg_buf *out,
+                                           struct mg_errmsg *err);
+/* Bounds of bounds: 21 points on each edge. */
+MG_MUST_CHECK enum mg_err mg_transform_bounds(struct mg_transform *transform, struct mg_bounds in,
+                                              struct mg_bounds *out, struct mg_errmsg *err);
+/* CRS of the UTM zone (WGS 84) of a point: "EPSG:32725". */
+void mg_utm_of(double lng, double lat, char out[16]);
+
+/* Through GEOS; units are those of the coordinates. */
+enum mg_geo_op { MG_GEO_CENTROID, MG_GEO_ENVELOPE, MG_GEO_HULL, MG_GEO_BOUNDARY, MG_GEO_VALID, MG_GEO_SURFACE_POINT };
+MG_MUST_CHECK enum mg_err mg_wkb_unary(enum mg_geo_op op, struct mg_span wkb, struct mg_buf *out,
+                                       struct mg_errmsg *err);
+enum mg_geo_binary { MG_GEO_INTERSECTION, MG_GEO_UNION, MG_GEO_DIFFERENCE };
+MG_MUST_CHECK enum mg_err mg_wkb_binary(enum mg_geo_binary op, struct mg_span a, struct mg_span b, struct mg_buf *out,
+                                        struct mg_errmsg *err);
+enum mg_geo_predicate { MG_GEO_INTERSECTS, MG_GEO_CONTAINS, MG_GEO_WITHIN, MG_GEO_EQUALS };
+MG_MUST_CHECK enum mg_err mg_wkb_predicate(enum mg_geo_predicate op, struct mg_span a, struct mg_span b, bool *out,
+                                           struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_wkb_buffer(struct mg_span wkb, double distance, int quad_segments, struct mg_buf *out,
+                                        struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_wkb_simplify(struct mg_span wkb, double tolerance, bool keep_topology,
+                                          struct mg_buf *out, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf *out,
+                                      struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_wkb_measure(struct mg_span wkb, double *area, double *length, struct mg_errmsg *err);
+
+#endif

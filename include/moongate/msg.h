@@ -1,0 +1,78 @@
+/* Messages between our processes: fixed size, over AF_UNIX SOCK_SEQPACKET, with descriptors attached.
+ *
+ * Each side checks version, type, length and number of descriptors on arrival; a message that does not fit
+ * ends the connection (the peer is broken or hostile). Bulk bytes never travel here but in memfds (memfd.h).
+ * Links: master <-> each child (control); front <-> zygote; front <-> each worker; front <-> fetcher. */
+#ifndef MOONGATE_MSG_H
+#define MOONGATE_MSG_H
+
+#include "moongate/buf.h"
+
+enum { MG_MSG_VERSION = 1, MG_MSG_MAX_FDS = 3 };
+
+enum mg_msg_type {
+    MG_MSG_NONE,
+    /* master -> child */
+    MG_MSG_PEER,    /* fd: the link to the process named by .role; replaces an earlier one */
+    MG_MSG_STOP,    /* finish what runs within .ms, then exit */
+    MG_MSG_RELOAD,  /* SIGHUP: read the TLS files again */
+    MG_MSG_PING,    /* answer with PONG, same id */
+    /* child -> master */
+    MG_MSG_PONG,
+    MG_MSG_STARTED, /* the child serves */
+    /* front -> zygote */
+    MG_MSG_SPAWN,   /* .org (name); fds: the worker's end of its link, its channel memfd. id: the worker */
+    MG_MSG_KILL,    /* id: the worker */
+    /* zygote -> front */
+    MG_MSG_SPAWNED, /* id: the worker; .pid */
+    MG_MSG_EXITED,  /* id: the worker; .status as of waitpid */
+    /* front -> worker */
+    MG_MSG_RUN,     /* id: the run; .bytes of request lie in the channel; fd: the bundle, when the worker lacks it */
+    MG_MSG_BIG,     /* fd: a memfd of .bytes for the result of run id */
+    MG_MSG_CHILD,   /* answer to CALL: result of the child run .tag; fd: a memfd with .bytes of result */
+    MG_MSG_FETCHED, /* answer to FETCH .tag; .err; fd: the block file, or none */
+    /* worker -> front */
+    MG_MSG_READY,   /* sandboxed, self-test passed, warm; .layers of the sandbox */
+    MG_MSG_DONE,    /* run id; .bytes of result in the channel, or in the BIG memfd when .big */
+    MG_MSG_NEED,    /* run id needs a memfd of .bytes; answered by BIG or KILL */
+    MG_MSG_CALL,    /* run id calls a UDF: .bytes of request in the channel, child tag .tag */
+    /* worker -> front -> fetcher and back */
+    MG_MSG_FETCH,   /* run id asks for remote bytes: .offset, .bytes, .url; tag .tag */
+    MG_MSG_TYPE_COUNT
+};
+
+enum mg_role { MG_ROLE_FRONT = 1, MG_ROLE_ZYGOTE, MG_ROLE_FETCHER, MG_ROLE_COUNT };
+
+/* 1,536 bytes, zero where unused. */
+struct mg_msg {
+    uint16_t version; /* MG_MSG_VERSION */
+    uint16_t type;    /* enum mg_msg_type */
+    uint32_t length;  /* sizeof(struct mg_msg) */
+    uint64_t id;      /* worker or run, as the type says */
+    uint64_t tag;
+    uint64_t bytes;
+    uint64_t offset;
+    int64_t pid;
+    int32_t status;
+    uint32_t err; /* enum mg_err */
+    uint32_t role;
+    uint32_t ms;
+    uint32_t layers;
+    uint32_t big;
+    char org[64];      /* terminated */
+    char text[352];    /* terminated: an error's sentence, an ETag */
+    char url[1024];    /* terminated */
+};
+
+/* A pair of connected, close-on-exec, SEQPACKET sockets. */
+MG_MUST_CHECK enum mg_err mg_msg_pair(int fds[2], struct mg_errmsg *err);
+/* Fills version, length and type; everything else zero. */
+void mg_msg_init(struct mg_msg *msg, enum mg_msg_type type);
+/* Sends msg and borrows fds. MG_E_UNAVAILABLE when the peer is gone or (non-blocking) its buffer is full. */
+MG_MUST_CHECK enum mg_err mg_msg_send(int sock, const struct mg_msg *msg, const int *fds, size_t n_fds);
+/* Receives one message and up to MG_MSG_MAX_FDS descriptors (the caller closes them; close-on-exec).
+ * MG_E_UNAVAILABLE: the peer closed. MG_E_CANCELLED: nothing there (non-blocking). MG_E_INVALID: does not fit,
+ * descriptors already closed. */
+MG_MUST_CHECK enum mg_err mg_msg_recv(int sock, struct mg_msg *msg, int fds[MG_MSG_MAX_FDS], size_t *n_fds);
+
+#endif

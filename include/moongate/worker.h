@@ -1,0 +1,46 @@
+/* The zygote and its workers.
+ *
+ * The zygote loads LuaJIT, the bytecode of the Lua library and GDAL once, has a single thread and no secrets, and
+ * forks a worker in about a millisecond for each MG_MSG_SPAWN. A worker confines itself (sandbox.h), warms PROJ,
+ * says READY, then serves runs one after the other: a fresh Lua state for each, made ready while idle. */
+#ifndef MOONGATE_WORKER_H
+#define MOONGATE_WORKER_H
+
+#include "moongate/files.h"
+#include "moongate/run_wire.h"
+
+struct mg_zygote_config {
+    const char *data_dir;      /* organisations lie in data_dir/orgs/<org>/{fd,cache,scratch} */
+    const char *lua_dir;       /* the Lua library: lua_dir/moon/… (.lua) */
+    const char *example_dir;   /* example data beneath every fd://; NULL: none */
+    const char *const *mounts; /* "NAME=DIR", NULL-terminated */
+    unsigned base_uid;         /* as root: workers of the i-th organisation get base_uid + i; 0: stay */
+    size_t data_bytes;         /* RLIMIT_DATA of a worker */
+};
+/* A child of the master (mg_child_main_f); context is struct mg_zygote_config. */
+int mg_zygote_main(int control, void *config);
+
+/* The Lua machine: what the process part of a worker needs of it. */
+struct mg_vm;
+struct mg_vm_host {
+    void *context;
+    /* Runs another UDF (blocks): `request` as packed by the caller of moon.run: UDF name, arguments; gives the
+     * value in the internal format, and its dependencies, as a packed mg_run_result (free()). */
+    enum mg_err (*call)(void *context, const struct mg_run_request *request, struct mg_buf *result,
+                        struct mg_errmsg *err);
+    mg_fetch_f *fetch;
+    const struct mg_files *files;
+};
+/* Once in the zygote: compiles the library to bytecode, registers GDAL's drivers. */
+MG_MUST_CHECK enum mg_err mg_vm_setup(const char *lua_dir, struct mg_errmsg *err);
+/* Once in a worker. Returns new. */
+MG_MUST_CHECK enum mg_err mg_vm_new(const struct mg_vm_host *host, struct mg_vm **out, struct mg_errmsg *err);
+void mg_vm_free(struct mg_vm **vm);
+/* Between runs: makes the next fresh state ready. */
+void mg_vm_prepare(struct mg_vm *vm);
+/* Runs one request on a bundle (catalog's pack of files: count, then name, bytes). Never fails: errors are in the
+ * result, whose spans stay valid until the next call. */
+void mg_vm_run(struct mg_vm *vm, const struct mg_run_request *request, struct mg_span bundle,
+               struct mg_run_result *result);
+
+#endif
