@@ -35,6 +35,7 @@ struct mg_run_request {
     int64_t depth;            /* of nested runs */
     int64_t lua_bytes, result_bytes; /* limits */
     bool owner;               /* the caller may see printed lines and tracebacks */
+    bool gzip;                /* compress a body that gains by it */
 };
 
 struct mg_dep {
@@ -54,7 +55,9 @@ struct mg_run_result {
     struct mg_span codec;     /* that made the body, or empty */
     struct mg_span mime;
     bool by_accept;           /* Vary: Accept */
-    bool compressible;
+    bool compressible;        /* set by the VM from the codec's row; the worker compresses */
+    bool gzip;                /* the body is gzip (RFC 1952) of identity_bytes bytes */
+    int64_t identity_bytes;
     bool empty;               /* the UDF returned nothing */
     bool retire;              /* the worker should not run again (memory error, SQL) */
     int64_t max_age_s;        /* asked for by the UDF; -1: not */
