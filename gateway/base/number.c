@@ -1,0 +1,101 @@
+/* Numbers as text: integers, and the shortest decimal of a double that reads back exactly.
+ *
+ * A value of at most 15 significant digits and 9 decimals is found by integers: with r = round(v * 10^k) below
+ * 2^53, r and 10^k are exact doubles, so r / 10^k is the correctly rounded value of that decimal; where it equals v
+ * the decimal reads back as v, and decimals of up to 15 digits are unique. Everything else tries 15, 16 and 17
+ * digits. Cost: about 20 ns on the first path, 1 us on the second. */
+#include "moongate/buf.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Writes `value` in decimal so that it ends before `end`; gives its first character. */
+static char *digits_before(char *end, uint64_t value)
+{
+    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+                                "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+                                "8081828384858687888990919293949596979899";
+    while (value >= 100) {
+        end -= 2;
+        memcpy(end, pairs + value % 100 * 2, 2);
+        value /= 100;
+    }
+    if (value >= 10) {
+        end -= 2;
+        memcpy(end, pairs + value * 2, 2);
+    } else {
+        *--end = (char)('0' + value);
+    }
+    return end;
+}
+
+void mg_buf_int(struct mg_buf *buf, int64_t value)
+{
+    char text[24], *end = text + sizeof text;
+    char *at = digits_before(end, value < 0 ? 0 - (uint64_t)value : (uint64_t)value);
+    if (value < 0)
+        *--at = '-';
+    mg_buf_put(buf, at, (size_t)(end - at));
+}
+
+/* |value| as digits with `decimals` of them behind the point, none of them a trailing zero. */
+static void put_fixed(struct mg_buf *buf, bool negative, uint64_t scaled, int decimals)
+{
+    while (decimals > 0 && scaled % 10 == 0) {
+        scaled /= 10;
+        decimals--;
+    }
+    char text[40], *end = text + sizeof text;
+    char *at = digits_before(end, scaled);
+    if (decimals > 0) {
+        while (end - at <= decimals)
+            *--at = '0';
+        char *point = end - decimals;
+        memmove(at - 1, at, (size_t)(point - at));
+        at--;
+        point[-1] = '.';
+    }
+    if (negative)
+        *--at = '-';
+    mg_buf_put(buf, at, (size_t)(end - at));
+}
+
+static bool put_short(struct mg_buf *buf, double value)
+{
+    static const double tens[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
+    /* Few decimals first: they are common, and each try is one multiplication and one division. */
+    static const int tries[] = {0, 2, 5, 9};
+    double size = fabs(value);
+    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
+        double ten = tens[tries[i]], scaled = nearbyint(size * ten);
+        if (scaled >= 1e15)
+            return false;
+        if (scaled / ten == size) {
+            put_fixed(buf, value < 0, (uint64_t)scaled, tries[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
+void mg_buf_double(struct mg_buf *buf, double value)
+{
+    if (!isfinite(value)) {
+        mg_buf_put(buf, "null", 4);
+        return;
+    }
+    if (value == 0) {
+        mg_buf_str(buf, signbit(value) ? "-0" : "0");
+        return;
+    }
+    if (put_short(buf, value))
+        return;
+    char text[40];
+    for (int precision = 15; precision <= 17; precision++) {
+        snprintf(text, sizeof text, "%.*g", precision, value);
+        if (precision == 17 || strtod(text, NULL) == value)
+            break;
+    }
+    mg_buf_str(buf, text);
+}
