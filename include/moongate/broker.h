@@ -13,10 +13,18 @@
 
 struct mg_broker;
 struct mg_job;
-struct mg_waiter;
 
 /* Told once, on any thread, without locks held. `answer` is borrowed. `shared`: another waiter caused the run. */
 typedef void mg_waiter_f(void *context, struct mg_answer *answer, bool shared);
+
+/* Lies in the submitter's memory, which stays until `told` has returned or cancel has said true. */
+struct mg_waiter {
+    mg_waiter_f *told;
+    void *context;
+    struct job *job; /* the broker's, from here on */
+    struct mg_waiter *next;
+    bool shared;
+};
 
 struct mg_broker_config {
     unsigned workers;
@@ -26,9 +34,10 @@ struct mg_broker_config {
     const char *org;         /* whose workers are started ahead */
     void *context;
     /* A worker calls a UDF: start it and report by mg_broker_child_done. `request` is borrowed. Gives a handle for
-     * cancel_child, or NULL when it was answered at once. */
+     * let_go, or NULL when it was answered at once. */
     void *(*call)(void *context, const struct mg_job *parent, uint64_t worker, uint64_t tag, struct mg_span request);
-    void (*cancel_child)(void *context, void *child);
+    /* Called once for each handle: cancels the child run unless it is done. */
+    void (*let_go)(void *context, void *child);
     /* A job ended with an answer that may be kept (on the broker's thread, before late waiters are turned away). */
     void (*keep)(void *context, const struct mg_job *job, struct mg_answer *answer);
     /* The broker's thread also watches the catalog, and has its tick about once a second. */
@@ -57,13 +66,15 @@ MG_MUST_CHECK enum mg_err mg_broker_start(const struct mg_broker_config *config,
 void mg_broker_stop(struct mg_broker **broker);
 /* The link to zygote or fetcher (takes fd); replaces an earlier one. */
 void mg_broker_peer(struct mg_broker *broker, enum mg_role role, int fd);
-/* Gives a handle for cancel, or NULL when the waiter was told at once (queue full, or late to a finished job). A NULL
- * callback is a background job that nobody waits for. */
-struct mg_waiter *mg_broker_submit(struct mg_broker *broker, const struct mg_job *job, mg_waiter_f *told,
-                                   void *context);
+/* The waiter is told at once when the queue is full, or when it is late to a finished job. NULL waiter: a background
+ * job that nobody waits for. */
+void mg_broker_submit(struct mg_broker *broker, const struct mg_job *job, struct mg_waiter *waiter);
 /* True: the waiter was not told and never will be. False: it was or is being told. */
 bool mg_broker_cancel(struct mg_broker *broker, struct mg_waiter *waiter);
 void mg_broker_child_done(struct mg_broker *broker, uint64_t worker, uint64_t tag, struct mg_answer *answer);
+
+/* Microseconds of the monotonic clock. */
+int64_t mg_now_us(void);
 
 struct mg_broker_stats {
     unsigned workers, busy, queued;

@@ -1,0 +1,102 @@
+/* The broker's inner state, shared by broker.c (jobs, waiters, queue), pool.c (workers, messages). Everything is
+ * guarded by broker.lock; functions named *_locked want it held. */
+#ifndef MOONGATE_SERVE_BROKER_STATE_H
+#define MOONGATE_SERVE_BROKER_STATE_H
+
+#include "moongate/broker.h"
+#include "moongate/memfd.h"
+
+#include <pthread.h>
+#include <time.h>
+
+enum { BUNDLES = 32, FLIGHT_BUCKETS = 4096, FETCHES = 256, RETIRE_RUNS = 10000 };
+
+struct job {
+    struct mg_job ask; /* request points into `request` */
+    struct mg_buf request;
+    struct mg_waiter *waiters;
+    bool background;           /* runs on without a waiter */
+    int tries;                 /* lost with the zygote or killed by a stranger: tried once more */
+    int64_t queued_us, started_us;
+    struct worker *worker;     /* while it runs */
+    struct mg_answer *answer;  /* set when finished */
+    struct job *flight_next;   /* in the single-flight table */
+    struct job *prev, *next;   /* in the queue, or in the list of finished jobs */
+    bool queued;
+};
+
+enum worker_phase { WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_PARKED, WORKER_DEAD };
+enum kill_reason { KILL_NOT, KILL_DEADLINE, KILL_CPU, KILL_CANCELLED, KILL_OUTPUT, KILL_PROTOCOL, KILL_STOP };
+
+struct worker {
+    uint64_t id;
+    char org[64];
+    enum worker_phase phase;
+    int sock;
+    struct mg_channel channel;
+    pid_t pid;
+    clockid_t cpu_clock;
+    bool has_clock, gone, exited, retire;
+    int status;                /* of waitpid, once exited */
+    unsigned layers;
+    struct job *job;
+    uint64_t run;              /* id of the current run */
+    int64_t cpu_start_us, deadline_us, since_us;
+    int64_t runs, calls;       /* in its life; of the current run */
+    enum kill_reason killed;
+    int big_fd;                /* of the current run; -1 */
+    uint64_t big_bytes;
+    struct mg_hash bundles[BUNDLES]; /* what the worker holds, in the order of use, newest first */
+    size_t n_bundles;
+    void *child;               /* of config.call */
+    uint64_t child_tag;
+    struct worker *next;
+};
+
+struct fetch {
+    uint64_t tag;    /* ours; 0: free */
+    uint64_t worker, run, worker_tag;
+};
+
+struct mg_broker {
+    struct mg_broker_config config;
+    char org[64];
+    pthread_mutex_t lock;
+    pthread_t thread;
+    int epoll, wake;
+    bool stopping;
+    int zygote, fetcher;       /* links; -1 */
+    struct worker *workers;
+    unsigned n_workers, n_active, n_parked, n_starting; /* processes; of them running, waiting, not yet ready */
+    uint64_t next_id;
+    struct job *queue_head, *queue_tail;
+    unsigned n_queued;
+    struct job *flight[FLIGHT_BUCKETS];
+    struct job *finished;      /* wait for their waiters to be told, by the broker's thread */
+    struct fetch fetches[FETCHES];
+    unsigned layers;
+    int64_t spawn_after_us;    /* back-off when workers do not come up */
+    unsigned spawn_failures;
+    char last_error[256];
+};
+
+
+
+/* pool.c */
+bool mg_pool_dispatch_locked(struct mg_broker *broker); /* hands queued jobs to workers; true when one was handed */
+void mg_pool_kill_locked(struct mg_broker *broker, struct worker *worker, enum kill_reason reason);
+void mg_pool_event(struct mg_broker *broker, uint64_t worker_id);
+void mg_pool_zygote_event(struct mg_broker *broker);
+void mg_pool_fetcher_event(struct mg_broker *broker);
+void mg_pool_tick(struct mg_broker *broker);
+void mg_pool_zygote_lost_locked(struct mg_broker *broker);
+void mg_pool_fetcher_lost_locked(struct mg_broker *broker);
+struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id);
+
+/* broker.c */
+void mg_broker_finish_locked(struct mg_broker *broker, struct job *job, struct mg_answer *answer); /* takes answer */
+void mg_broker_requeue_locked(struct mg_broker *broker, struct job *job);
+struct job *mg_queue_pop_locked(struct mg_broker *broker, struct job *job);
+void mg_broker_wake(struct mg_broker *broker);
+
+#endif

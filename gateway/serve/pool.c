@@ -1,0 +1,683 @@
+/* The pool of workers: starting, handing out runs, their messages, budgets, death.
+ *
+ * A worker that dies without being killed by us is told apart by what the zygote says of it: a signal of its own
+ * makes that UDF's error; a SIGKILL from a stranger, or the zygote's end, has its run tried once more. The front
+ * reads a result's head once, by copy, checks it, and never trusts the channel afterwards. */
+#include "broker_state.h"
+
+#include "moongate/log.h"
+#include "moongate/metrics.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Waiting parents are bounded by 4 x workers; each may have a chain of children, which are never held back: with a
+ * bound on them the parents could wait for each other for ever. */
+enum { ORPHAN_MS = 200, START_MS = 20000, PARK_FACTOR = 4, MAX_DEPTH = 5, MAX_CALLS = 1000 };
+
+struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id)
+{
+    struct worker *worker = broker->workers;
+    while (worker && worker->id != id)
+        worker = worker->next;
+    return worker;
+}
+
+static void close_fds(const int *fds, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        close(fds[i]);
+}
+
+static void set_phase(struct mg_broker *broker, struct worker *worker, enum worker_phase phase)
+{
+    broker->n_starting += (phase == WORKER_STARTING) - (worker->phase == WORKER_STARTING);
+    broker->n_active += (phase == WORKER_BUSY) - (worker->phase == WORKER_BUSY);
+    broker->n_parked += (phase == WORKER_PARKED) - (worker->phase == WORKER_PARKED);
+    worker->phase = phase;
+    mg_metric_set(MG_M_WORKERS_BUSY, broker->n_active);
+}
+
+/* Takes a child off a worker, to be cancelled without the lock. */
+static void *take_child(struct worker *worker)
+{
+    void *child = worker->child;
+    worker->child = NULL;
+    return child;
+}
+
+/* ---- starting ---------------------------------------------------------------------------------------- */
+
+static void spawn_locked(struct mg_broker *broker, const char *org)
+{
+    struct mg_errmsg err = {0};
+    struct worker *worker = calloc(1, sizeof *worker);
+    MG_ASSERT(worker);
+    worker->id = broker->next_id++;
+    worker->sock = worker->big_fd = -1;
+    worker->since_us = mg_now_us();
+    snprintf(worker->org, sizeof worker->org, "%s", org);
+    int pair[2];
+    if (mg_channel_open(&worker->channel, -1, &err) != MG_OK) {
+        mg_log_error("worker: %s", err.text);
+        free(worker);
+        return;
+    }
+    struct mg_msg msg;
+    mg_msg_init(&msg, MG_MSG_SPAWN);
+    msg.id = worker->id;
+    snprintf(msg.org, sizeof msg.org, "%s", org);
+    if (mg_msg_pair(pair, &err) != MG_OK) {
+        mg_log_error("worker: %s", err.text);
+        goto fail;
+    }
+    bool sent = mg_msg_send(broker->zygote, &msg, (int[]){pair[1], worker->channel.fd}, 2) == MG_OK;
+    close(pair[1]);
+    worker->sock = pair[0];
+    struct epoll_event event = {.events = EPOLLIN, .data.u64 = worker->id};
+    if (!sent || epoll_ctl(broker->epoll, EPOLL_CTL_ADD, worker->sock, &event) < 0)
+        goto fail;
+    worker->next = broker->workers;
+    broker->workers = worker;
+    worker->phase = WORKER_IDLE;
+    set_phase(broker, worker, WORKER_STARTING);
+    mg_metric_set(MG_M_WORKERS, ++broker->n_workers);
+    mg_metric_add(MG_M_WORKERS_STARTED, 1);
+    return;
+fail:
+    if (worker->sock >= 0)
+        close(worker->sock);
+    mg_channel_close(&worker->channel);
+    free(worker);
+}
+
+/* ---- handing out ------------------------------------------------------------------------------------- */
+
+/* Whether the worker has the bundle; moves it to the front of the list that the worker keeps in the same way. */
+static bool has_bundle(struct worker *worker, const struct mg_hash *code)
+{
+    size_t i = 0;
+    while (i < worker->n_bundles && !mg_hash_eq(&worker->bundles[i], code))
+        i++;
+    bool known = i < worker->n_bundles;
+    if (!known) {
+        if (worker->n_bundles < BUNDLES)
+            worker->n_bundles++;
+        i = worker->n_bundles - 1;
+    }
+    memmove(worker->bundles + 1, worker->bundles, i * sizeof *worker->bundles);
+    worker->bundles[0] = *code;
+    return known;
+}
+
+static void hand_over_locked(struct mg_broker *broker, struct worker *worker, struct job *job, bool with_bundle)
+{
+    int64_t now = mg_now_us();
+    struct mg_msg msg;
+    mg_msg_init(&msg, MG_MSG_RUN);
+    msg.id = worker->run = ++broker->next_id;
+    msg.bytes = job->request.len;
+    memcpy(worker->channel.request, job->request.data, job->request.len);
+    bool attach = !has_bundle(worker, &job->ask.udf->code) || with_bundle;
+    job->worker = worker;
+    job->started_us = now;
+    worker->job = job;
+    worker->runs++;
+    worker->calls = 0;
+    int64_t wall_ms = job->ask.wall_ms ? job->ask.wall_ms : broker->config.wall_ms;
+    worker->deadline_us = now + wall_ms * 1000;
+    if (job->ask.deadline_us && job->ask.deadline_us < worker->deadline_us)
+        worker->deadline_us = job->ask.deadline_us;
+    struct timespec cpu = {0};
+    if (worker->has_clock)
+        clock_gettime(worker->cpu_clock, &cpu);
+    worker->cpu_start_us = (int64_t)cpu.tv_sec * 1000000 + cpu.tv_nsec / 1000;
+    set_phase(broker, worker, WORKER_BUSY);
+    mg_metric_add(MG_M_RUNS, 1);
+    if (mg_msg_send(worker->sock, &msg, &job->ask.udf->bundle_fd, attach) != MG_OK)
+        worker->gone = true; /* its end is seen by the event loop, which tries the run again */
+}
+
+/* Whether one more process may be started for the job. */
+static bool may_spawn_locked(const struct mg_broker *broker, const struct job *job)
+{
+    unsigned n = broker->config.workers;
+    return broker->n_workers < n * (1 + PARK_FACTOR * (job->ask.child ? MAX_DEPTH : 1));
+}
+
+bool mg_pool_dispatch_locked(struct mg_broker *broker)
+{
+    bool handed = false;
+    if (broker->zygote < 0 || broker->stopping)
+        return false;
+    for (struct job *job = broker->queue_head, *next; job; job = next) {
+        next = job->next;
+        if (broker->n_active >= broker->config.workers)
+            break;
+        if (!job->ask.child && broker->n_parked >= broker->config.workers * PARK_FACTOR)
+            continue;
+        struct worker *idle = NULL, *foreign = NULL;
+        unsigned starting = 0;
+        for (struct worker *w = broker->workers; w; w = w->next) {
+            bool ours = strcmp(w->org, job->ask.org) == 0;
+            bool free_now = w->phase == WORKER_IDLE && !w->gone && !w->killed;
+            if (free_now && ours)
+                idle = w;
+            else if (free_now)
+                foreign = w;
+            starting += w->phase == WORKER_STARTING && ours;
+        }
+        if (idle) {
+            hand_over_locked(broker, idle, mg_queue_pop_locked(broker, job), false);
+            handed = true;
+        } else if (starting == 0 && mg_now_us() >= broker->spawn_after_us) {
+            if (may_spawn_locked(broker, job))
+                spawn_locked(broker, job->ask.org);
+            else if (foreign)
+                mg_pool_kill_locked(broker, foreign, KILL_STOP);
+        }
+    }
+    return handed;
+}
+
+/* ---- death ------------------------------------------------------------------------------------------- */
+
+void mg_pool_kill_locked(struct mg_broker *broker, struct worker *worker, enum kill_reason reason)
+{
+    if (worker->killed || worker->phase == WORKER_DEAD)
+        return;
+    worker->killed = reason;
+    struct mg_msg msg;
+    mg_msg_init(&msg, MG_MSG_KILL);
+    msg.id = worker->id;
+    if (broker->zygote < 0 || mg_msg_send(broker->zygote, &msg, NULL, 0) != MG_OK)
+        worker->gone = true;
+}
+
+static struct mg_answer *death_answer(const struct mg_broker *broker, const struct worker *worker)
+{
+    char text[256];
+    switch (worker->killed) {
+    case KILL_DEADLINE:
+    case KILL_CPU:
+        mg_metric_add(MG_M_DEADLINES, 1);
+        if (worker->killed == KILL_CPU)
+            snprintf(text, sizeof text, "the UDF used more than its %lld s of CPU and was ended",
+                     (long long)(broker->config.cpu_ms / 1000));
+        else
+            snprintf(text, sizeof text, "the UDF ran longer than its time limit of %.3g s and was ended",
+                     (double)(worker->deadline_us - worker->job->started_us) / 1e6);
+        return mg_answer_error(MG_E_TIMEOUT, text);
+    case KILL_OUTPUT:
+        snprintf(text, sizeof text, "the encoded answer is larger than the limit of %zu bytes",
+                 broker->config.max_result);
+        return mg_answer_error(MG_E_UDF_OUTPUT, text);
+    case KILL_PROTOCOL:
+        return mg_answer_error(MG_E_UDF_CRASHED, "the UDF's worker sent something malformed and was ended");
+    case KILL_CANCELLED:
+        return mg_answer_error(MG_E_CANCELLED, "nobody waited for the run any more");
+    case KILL_STOP:
+        return mg_answer_error(MG_E_UNAVAILABLE, "the worker was stopped");
+    case KILL_NOT:
+        break;
+    }
+    if (worker->exited && WIFSIGNALED(worker->status))
+        snprintf(text, sizeof text, "the UDF ended its worker: signal %d (%s)", WTERMSIG(worker->status),
+                 strsignal(WTERMSIG(worker->status)));
+    else
+        snprintf(text, sizeof text, "the UDF ended its worker (exit status %d)",
+                 worker->exited ? WEXITSTATUS(worker->status) : -1);
+    return mg_answer_error(MG_E_UDF_CRASHED, text);
+}
+
+/* Whether the death has nothing to do with the run: then the run may be tried once more. */
+static bool is_strangers_doing(const struct worker *worker)
+{
+    return worker->killed == KILL_NOT &&
+           (!worker->exited || (WIFSIGNALED(worker->status) && WTERMSIG(worker->status) == SIGKILL));
+}
+
+/* Frees the worker; its run is answered or tried again. Its child run, if any, is cancelled by the caller with the
+ * lock released. */
+static void bury_locked(struct mg_broker *broker, struct worker *worker)
+{
+    struct job *job = worker->job;
+    if (worker->phase == WORKER_STARTING && !broker->stopping) {
+        broker->spawn_failures++;
+        int64_t wait_ms = 50LL << (broker->spawn_failures < 8 ? broker->spawn_failures : 8);
+        broker->spawn_after_us = mg_now_us() + wait_ms * 1000;
+        if (worker->exited)
+            snprintf(broker->last_error, sizeof broker->last_error,
+                     WIFSIGNALED(worker->status) ? "a worker ended at its start with signal %d"
+                                                 : "a worker ended at its start with status %d",
+                     WIFSIGNALED(worker->status) ? WTERMSIG(worker->status) : WEXITSTATUS(worker->status));
+    }
+    if (job && is_strangers_doing(worker) && job->tries == 0)
+        mg_broker_requeue_locked(broker, job);
+    else if (job)
+        mg_broker_finish_locked(broker, job, death_answer(broker, worker));
+    set_phase(broker, worker, WORKER_DEAD);
+    struct worker **at = &broker->workers;
+    while (*at != worker)
+        at = &(*at)->next;
+    *at = worker->next;
+    mg_metric_set(MG_M_WORKERS, --broker->n_workers);
+    if (worker->sock >= 0)
+        close(worker->sock);
+    if (worker->big_fd >= 0)
+        close(worker->big_fd);
+    mg_channel_close(&worker->channel);
+    free(worker);
+}
+
+void mg_pool_zygote_lost_locked(struct mg_broker *broker)
+{
+    if (broker->zygote < 0)
+        return;
+    close(broker->zygote);
+    broker->zygote = -1;
+    for (struct worker *w = broker->workers; w; w = w->next)
+        w->gone = true; /* they die with it; the tick buries them */
+}
+
+/* ---- results ----------------------------------------------------------------------------------------- */
+
+/* Copies the result out of the channel and checks it. NULL: malformed. */
+static struct mg_answer *read_result(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    struct mg_result_head head;
+    memcpy(&head, worker->channel.result, sizeof head);
+    if (memcmp(head.magic, "MGRESLT1", 8) != 0 || head.meta_bytes > MG_CHANNEL_RESULT - sizeof head ||
+        head.body_bytes > broker->config.max_result)
+        return NULL;
+    uint64_t offset = mg_result_body_offset(&head);
+    uint64_t inline_bytes = msg->big ? sizeof head + head.meta_bytes : offset + head.body_bytes;
+    if (inline_bytes > MG_CHANNEL_RESULT || (msg->big && worker->big_fd < 0))
+        return NULL;
+    char *memory = malloc(inline_bytes);
+    if (!memory)
+        return NULL;
+    memcpy(memory, worker->channel.result, inline_bytes);
+    memcpy(memory, &head, sizeof head); /* what was checked, whatever the worker wrote since */
+    struct mg_run_result result;
+    if (mg_run_result_unpack((struct mg_span){memory, inline_bytes}, &result) != MG_OK) {
+        free(memory);
+        return NULL;
+    }
+    struct mg_answer *answer = mg_answer_from_result(&result);
+    worker->retire |= result.retire;
+    if (!msg->big) {
+        mg_answer_set_body(answer, memory, (struct mg_span){memory + offset, head.body_bytes});
+        return answer;
+    }
+    free(memory);
+    if (worker->big_bytes != head.body_bytes || !mg_memfd_check(worker->big_fd, worker->big_bytes, true) ||
+        mg_answer_set_fd(answer, worker->big_fd, 0, worker->big_bytes) != MG_OK) {
+        mg_answer_unref(&answer);
+        return NULL;
+    }
+    worker->big_fd = -1;
+    return answer;
+}
+
+static void on_done_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    if (worker->phase != WORKER_BUSY || msg->id != worker->run || !worker->job) {
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    struct mg_answer *answer = read_result(broker, worker, msg);
+    if (!answer) {
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    struct job *job = worker->job;
+    if (answer->err == MG_E_CONFLICT && job->tries < 2) {
+        /* It has dropped the bundle: the same run again, with the bundle. */
+        mg_answer_unref(&answer);
+        job->tries++;
+        hand_over_locked(broker, worker, job, true);
+        return;
+    }
+    worker->job = NULL;
+    set_phase(broker, worker, WORKER_IDLE);
+    mg_broker_finish_locked(broker, job, answer);
+    if (worker->big_fd >= 0) {
+        close(worker->big_fd);
+        worker->big_fd = -1;
+    }
+    bool surplus = broker->n_workers - broker->n_parked > broker->config.workers;
+    if (worker->retire || worker->runs >= RETIRE_RUNS || surplus)
+        mg_pool_kill_locked(broker, worker, KILL_STOP);
+}
+
+static void on_need_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    struct mg_errmsg err = {0};
+    if (worker->phase != WORKER_BUSY || msg->id != worker->run || worker->big_fd >= 0) {
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    if (msg->bytes == 0 || msg->bytes > broker->config.max_result) {
+        mg_pool_kill_locked(broker, worker, KILL_OUTPUT);
+        return;
+    }
+    if (mg_memfd_new("result", msg->bytes, false, &worker->big_fd, &err) != MG_OK) {
+        mg_log_error("broker: %s", err.text);
+        mg_pool_kill_locked(broker, worker, KILL_OUTPUT);
+        return;
+    }
+    worker->big_bytes = msg->bytes;
+    struct mg_msg reply;
+    mg_msg_init(&reply, MG_MSG_BIG);
+    reply.id = msg->id;
+    reply.bytes = msg->bytes;
+    if (mg_msg_send(worker->sock, &reply, &worker->big_fd, 1) != MG_OK)
+        worker->gone = true;
+}
+
+/* ---- child runs -------------------------------------------------------------------------------------- */
+
+static void on_call(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    if (worker->phase != WORKER_BUSY || msg->id != worker->run || msg->bytes > MG_CHANNEL_RESULT) {
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    set_phase(broker, worker, WORKER_PARKED);
+    worker->child_tag = msg->tag;
+    if (++worker->calls > MAX_CALLS) {
+        struct mg_answer *refusal = mg_answer_error(MG_E_TOO_MANY, "a run may call at most 1,000 other runs");
+        pthread_mutex_unlock(&broker->lock);
+        mg_broker_child_done(broker, worker->id, msg->tag, refusal);
+        mg_answer_unref(&refusal);
+        pthread_mutex_lock(&broker->lock);
+        return;
+    }
+    struct mg_buf request;
+    mg_buf_init(&request, 0);
+    mg_buf_put(&request, worker->channel.result, msg->bytes);
+    struct mg_job parent = worker->job->ask;
+    parent.deadline_us = worker->deadline_us;
+    uint64_t id = worker->id, tag = msg->tag;
+    __atomic_add_fetch(&parent.udf->refs, 1, __ATOMIC_RELAXED);
+    mg_pool_dispatch_locked(broker);
+    pthread_mutex_unlock(&broker->lock);
+    void *child = broker->config.call(broker->config.context, &parent, id, tag,
+                                      (struct mg_span){request.data, request.len});
+    mg_udf_unref(&parent.udf);
+    mg_buf_fini(&request);
+    pthread_mutex_lock(&broker->lock);
+    worker = mg_pool_find(broker, id);
+    if (worker && worker->phase == WORKER_PARKED && worker->child_tag == tag) {
+        worker->child = child;
+    } else if (child) { /* it is done already, or its parent is gone */
+        pthread_mutex_unlock(&broker->lock);
+        broker->config.let_go(broker->config.context, child);
+        pthread_mutex_lock(&broker->lock);
+    }
+}
+
+void mg_broker_child_done(struct mg_broker *broker, uint64_t worker_id, uint64_t tag, struct mg_answer *answer)
+{
+    struct mg_errmsg err = {0};
+    struct mg_buf packed;
+    mg_buf_init(&packed, 0);
+    int fd = -1;
+    void *child = NULL;
+    bool made = mg_answer_to_result(answer, &packed) == MG_OK &&
+                mg_memfd_of("child", (struct mg_span){packed.data, packed.len}, &fd, &err) == MG_OK;
+    pthread_mutex_lock(&broker->lock);
+    struct worker *worker = mg_pool_find(broker, worker_id);
+    if (worker && worker->phase == WORKER_PARKED && worker->child_tag == tag) {
+        child = take_child(worker);
+        worker->child_tag = 0;
+        set_phase(broker, worker, WORKER_BUSY);
+        struct mg_msg msg;
+        mg_msg_init(&msg, MG_MSG_CHILD);
+        msg.id = worker->run;
+        msg.tag = tag;
+        msg.bytes = packed.len;
+        msg.err = made ? MG_OK : MG_E_NOMEM;
+        if (mg_msg_send(worker->sock, &msg, &fd, made) != MG_OK)
+            worker->gone = true;
+    }
+    pthread_mutex_unlock(&broker->lock);
+    if (child)
+        broker->config.let_go(broker->config.context, child);
+    if (fd >= 0)
+        close(fd);
+    mg_buf_fini(&packed);
+}
+
+/* ---- remote bytes ------------------------------------------------------------------------------------ */
+
+static void refuse_fetch(struct worker *worker, const struct mg_msg *msg, const char *why)
+{
+    struct mg_msg reply;
+    mg_msg_init(&reply, MG_MSG_FETCHED);
+    reply.id = msg->id;
+    reply.tag = msg->tag;
+    reply.err = MG_E_FETCH;
+    snprintf(reply.text, sizeof reply.text, "%s", why);
+    if (mg_msg_send(worker->sock, &reply, NULL, 0) != MG_OK)
+        worker->gone = true;
+}
+
+static void on_fetch_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    struct fetch *slot = broker->fetches;
+    while (slot < broker->fetches + FETCHES && slot->tag)
+        slot++;
+    if (broker->fetcher < 0 || slot == broker->fetches + FETCHES) {
+        refuse_fetch(worker, msg, broker->fetcher < 0 ? "the fetcher is being restarted; try again in a second"
+                                                      : "too many remote reads at once");
+        return;
+    }
+    *slot = (struct fetch){.tag = ++broker->next_id, .worker = worker->id, .run = msg->id, .worker_tag = msg->tag};
+    struct mg_msg forward = *msg;
+    forward.tag = slot->tag;
+    memcpy(forward.org, worker->org, sizeof forward.org); /* never what the worker says */
+    mg_metric_add(MG_M_FETCHES, 1);
+    if (mg_msg_send(broker->fetcher, &forward, NULL, 0) != MG_OK) {
+        slot->tag = 0;
+        refuse_fetch(worker, msg, "the fetcher is busy; try again in a second");
+    }
+}
+
+void mg_pool_fetcher_lost_locked(struct mg_broker *broker)
+{
+    if (broker->fetcher < 0)
+        return;
+    close(broker->fetcher);
+    broker->fetcher = -1;
+    for (struct fetch *f = broker->fetches; f < broker->fetches + FETCHES; f++) {
+        struct worker *worker = f->tag ? mg_pool_find(broker, f->worker) : NULL;
+        struct mg_msg msg = {.id = f->run, .tag = f->worker_tag};
+        if (worker && !worker->gone)
+            refuse_fetch(worker, &msg, "the fetcher ended while it read; try again");
+        f->tag = 0;
+    }
+}
+
+void mg_pool_fetcher_event(struct mg_broker *broker)
+{
+    pthread_mutex_lock(&broker->lock);
+    for (;;) {
+        struct mg_msg msg;
+        int fds[MG_MSG_MAX_FDS];
+        size_t n_fds = 0;
+        enum mg_err status = broker->fetcher < 0 ? MG_E_CANCELLED
+                                                 : mg_msg_recv(broker->fetcher, &msg, fds, &n_fds);
+        if (status == MG_E_CANCELLED)
+            break;
+        if (status != MG_OK) {
+            mg_pool_fetcher_lost_locked(broker);
+            break;
+        }
+        for (struct fetch *f = broker->fetches; f < broker->fetches + FETCHES; f++) {
+            if (f->tag != msg.tag || !f->tag)
+                continue;
+            struct worker *worker = mg_pool_find(broker, f->worker);
+            if (worker && worker->run == f->run) {
+                msg.id = f->run;
+                msg.tag = f->worker_tag;
+                mg_metric_add(MG_M_FETCH_BYTES, (int64_t)msg.bytes);
+                if (mg_msg_send(worker->sock, &msg, fds, n_fds) != MG_OK)
+                    worker->gone = true;
+            }
+            f->tag = 0;
+            break;
+        }
+        close_fds(fds, n_fds);
+    }
+    pthread_mutex_unlock(&broker->lock);
+}
+
+/* ---- events ------------------------------------------------------------------------------------------ */
+
+static void on_ready_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    worker->layers = msg->layers;
+    broker->layers = msg->layers;
+    broker->spawn_failures = 0;
+    broker->last_error[0] = 0;
+    set_phase(broker, worker, WORKER_IDLE);
+    worker->has_clock = worker->pid > 0 && clock_getcpuclockid(worker->pid, &worker->cpu_clock) == 0;
+}
+
+void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
+{
+    void *orphan = NULL;
+    pthread_mutex_lock(&broker->lock);
+    struct worker *worker;
+    while ((worker = mg_pool_find(broker, worker_id)) && worker->sock >= 0) {
+        struct mg_msg msg;
+        int fds[MG_MSG_MAX_FDS];
+        size_t n_fds = 0;
+        enum mg_err status = mg_msg_recv(worker->sock, &msg, fds, &n_fds);
+        if (status == MG_E_CANCELLED)
+            break;
+        if (status != MG_OK) {
+            if (status == MG_E_INVALID)
+                mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+            worker->gone = true;
+            worker->since_us = mg_now_us();
+            close(worker->sock);
+            worker->sock = -1;
+            orphan = take_child(worker);
+            if (worker->exited)
+                bury_locked(broker, worker);
+            break;
+        }
+        close_fds(fds, n_fds); /* workers have nothing to give */
+        switch (msg.type) {
+        case MG_MSG_READY:
+            on_ready_locked(broker, worker, &msg);
+            break;
+        case MG_MSG_DONE:
+            on_done_locked(broker, worker, &msg);
+            break;
+        case MG_MSG_NEED:
+            on_need_locked(broker, worker, &msg);
+            break;
+        case MG_MSG_CALL:
+            on_call(broker, worker, &msg);
+            break;
+        case MG_MSG_FETCH:
+            on_fetch_locked(broker, worker, &msg);
+            break;
+        default:
+            mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        }
+    }
+    mg_pool_dispatch_locked(broker);
+    pthread_mutex_unlock(&broker->lock);
+    if (orphan)
+        broker->config.let_go(broker->config.context, orphan);
+}
+
+void mg_pool_zygote_event(struct mg_broker *broker)
+{
+    pthread_mutex_lock(&broker->lock);
+    while (broker->zygote >= 0) {
+        struct mg_msg msg;
+        int fds[MG_MSG_MAX_FDS];
+        size_t n_fds = 0;
+        enum mg_err status = mg_msg_recv(broker->zygote, &msg, fds, &n_fds);
+        if (status == MG_E_CANCELLED)
+            break;
+        if (status != MG_OK) {
+            mg_pool_zygote_lost_locked(broker);
+            break;
+        }
+        close_fds(fds, n_fds);
+        struct worker *worker = mg_pool_find(broker, msg.id);
+        if (worker && msg.type == MG_MSG_SPAWNED) {
+            worker->pid = (pid_t)msg.pid;
+            worker->has_clock = clock_getcpuclockid(worker->pid, &worker->cpu_clock) == 0;
+        } else if (worker && msg.type == MG_MSG_EXITED) {
+            worker->exited = true;
+            worker->status = msg.status;
+            if (worker->sock < 0)
+                bury_locked(broker, worker);
+        }
+    }
+    mg_pool_dispatch_locked(broker);
+    pthread_mutex_unlock(&broker->lock);
+}
+
+/* The budgets of a running worker. */
+static void check_budget_locked(struct mg_broker *broker, struct worker *worker, int64_t now)
+{
+    if (now >= worker->deadline_us) {
+        mg_pool_kill_locked(broker, worker, KILL_DEADLINE);
+        return;
+    }
+    struct timespec cpu;
+    if (worker->phase == WORKER_BUSY && worker->has_clock && now - worker->job->started_us > 1000000 &&
+        clock_gettime(worker->cpu_clock, &cpu) == 0 &&
+        (int64_t)cpu.tv_sec * 1000000 + cpu.tv_nsec / 1000 - worker->cpu_start_us > broker->config.cpu_ms * 1000)
+        mg_pool_kill_locked(broker, worker, KILL_CPU);
+}
+
+void mg_pool_tick(struct mg_broker *broker)
+{
+    void *orphans[64];
+    size_t n_orphans = 0;
+    pthread_mutex_lock(&broker->lock);
+    int64_t now = mg_now_us();
+    unsigned of_org = 0;
+    for (struct worker *w = broker->workers, *next; w; w = next) {
+        next = w->next;
+        of_org += strcmp(w->org, broker->org) == 0 && w->phase != WORKER_PARKED;
+        if ((w->phase == WORKER_BUSY || w->phase == WORKER_PARKED) && w->job && !w->gone)
+            check_budget_locked(broker, w, now);
+        if (w->phase == WORKER_STARTING && !w->gone && now - w->since_us > START_MS * 1000LL)
+            mg_pool_kill_locked(broker, w, KILL_STOP);
+        bool silent = w->sock < 0 && now - w->since_us > ORPHAN_MS * 1000LL;
+        bool lost = w->gone && broker->zygote < 0;
+        if ((silent || lost) && n_orphans < 64) {
+            if ((orphans[n_orphans] = take_child(w)))
+                n_orphans++;
+            bury_locked(broker, w);
+        }
+    }
+    while (of_org < broker->config.workers && broker->zygote >= 0 && !broker->stopping &&
+           broker->n_starting < 2 && now >= broker->spawn_after_us) {
+        unsigned before = broker->n_workers;
+        spawn_locked(broker, broker->org);
+        of_org++;
+        if (broker->n_workers == before)
+            break;
+    }
+    mg_pool_dispatch_locked(broker);
+    pthread_mutex_unlock(&broker->lock);
+    for (size_t i = 0; i < n_orphans; i++)
+        broker->config.let_go(broker->config.context, orphans[i]);
+}

@@ -1,0 +1,133 @@
+/* The version table: what each dependency of cached answers looks like now, asked of the file system at most once a
+ * second for each name, however many answers depend on it.
+ *
+ * Bounded: a full table is emptied (it is only a memory of a second). Cost of a current entry: one hash look-up. */
+#include "moongate/engine.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { BUCKETS = 4096, MAX_ENTRIES = 65536, RECHECK_US = 1000000, REMOTE_S = 60 };
+
+struct entry {
+    struct entry *next;
+    int64_t checked_us;
+    size_t len; /* of name */
+    char version[256];
+    char name[]; /* kind, NUL, org, NUL, name */
+};
+
+struct mg_versions {
+    struct mg_engine *engine;
+    pthread_mutex_t lock;
+    struct entry *buckets[BUCKETS];
+    size_t n;
+};
+
+struct mg_versions *mg_versions_new(struct mg_engine *engine)
+{
+    struct mg_versions *versions = calloc(1, sizeof *versions);
+    MG_ASSERT(versions);
+    versions->engine = engine;
+    pthread_mutex_init(&versions->lock, NULL);
+    return versions;
+}
+
+static void clear(struct mg_versions *versions)
+{
+    for (size_t i = 0; i < BUCKETS; i++)
+        while (versions->buckets[i]) {
+            struct entry *entry = versions->buckets[i];
+            versions->buckets[i] = entry->next;
+            free(entry);
+        }
+    versions->n = 0;
+}
+
+void mg_versions_free(struct mg_versions **versions_at)
+{
+    if (!*versions_at)
+        return;
+    clear(*versions_at);
+    pthread_mutex_destroy(&(*versions_at)->lock);
+    free(*versions_at);
+    *versions_at = NULL;
+}
+
+static void look(struct mg_engine *engine, struct mg_span kind, const char *name, char *out, size_t size)
+{
+    snprintf(out, size, "-");
+    if (mg_span_is(kind, "file")) {
+        mg_files_version(&engine->files, name, out, size);
+    } else if (mg_span_is(kind, "udf")) {
+        struct mg_udf *udf = mg_catalog_find(engine->catalog, mg_span(name));
+        char hex[65];
+        if (udf && !udf->broken) {
+            mg_hash_hex(&udf->code, hex);
+            snprintf(out, size, "%s", hex);
+        }
+        mg_udf_unref(&udf);
+    }
+}
+
+static uint64_t hash_of(const char *bytes, size_t len)
+{
+    uint64_t h = 14695981039346656037u; /* FNV-1a */
+    for (size_t i = 0; i < len; i++)
+        h = (h ^ (uint8_t)bytes[i]) * 1099511628211u;
+    return h;
+}
+
+static bool is_current(struct mg_versions *versions, const char *org, struct mg_span kind, struct mg_span name,
+                       struct mg_span version, int64_t now_us)
+{
+    char id[2048];
+    int len = snprintf(id, sizeof id, "%.*s%c%s%c%.*s", (int)kind.len, kind.data, 0, org, 0, (int)name.len, name.data);
+    if (len < 0 || (size_t)len >= sizeof id)
+        return false;
+    struct entry **bucket = &versions->buckets[hash_of(id, (size_t)len) % BUCKETS];
+    struct entry *entry = *bucket;
+    while (entry && (entry->len != (size_t)len || memcmp(entry->name, id, entry->len) != 0))
+        entry = entry->next;
+    if (!entry) {
+        if (versions->n >= MAX_ENTRIES)
+            clear(versions);
+        entry = calloc(1, sizeof *entry + (size_t)len + 1);
+        if (!entry)
+            return false;
+        entry->len = (size_t)len;
+        memcpy(entry->name, id, entry->len);
+        entry->checked_us = -RECHECK_US;
+        entry->next = *bucket;
+        *bucket = entry;
+        versions->n++;
+    }
+    if (now_us - entry->checked_us >= RECHECK_US) {
+        look(versions->engine, kind, id + kind.len + 1 + strlen(org) + 1, entry->version, sizeof entry->version);
+        entry->checked_us = now_us;
+    }
+    return mg_span_is(version, entry->version);
+}
+
+bool mg_versions_current(struct mg_versions *versions, const char *org, struct mg_span deps, int64_t made_s)
+{
+    struct mg_unpack in;
+    mg_unpack_init(&in, deps.data, deps.len);
+    size_t n = deps.len ? mg_unpack_count(&in, 1 << 20) : 0;
+    bool current = true;
+    int64_t now_us = mg_now_us();
+    pthread_mutex_lock(&versions->lock);
+    for (size_t i = 0; i < n && current; i++) {
+        struct mg_span kind = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in), version = mg_unpack_bytes(&in);
+        if (in.failed)
+            current = false;
+        else if (mg_span_is(kind, "url")) /* the fetcher asks for its ETag again when the run is made again */
+            current = (int64_t)time(NULL) - made_s < REMOTE_S;
+        else
+            current = is_current(versions, org, kind, name, version, now_us);
+    }
+    pthread_mutex_unlock(&versions->lock);
+    return current;
+}
