@@ -43,7 +43,7 @@ enum mg_msg_type {
 
 enum mg_role { MG_ROLE_FRONT = 1, MG_ROLE_ZYGOTE, MG_ROLE_FETCHER, MG_ROLE_COUNT };
 
-/* 1,536 bytes, zero where unused. */
+/* 1,512 bytes, zero where unused. */
 struct mg_msg {
     uint16_t version; /* MG_MSG_VERSION */
     uint16_t type;    /* enum mg_msg_type */
@@ -64,7 +64,8 @@ struct mg_msg {
     char url[1024];    /* terminated */
 };
 
-/* A pair of connected, close-on-exec, SEQPACKET sockets. */
+/* A pair of connected, close-on-exec, non-blocking SEQPACKET sockets: poll(2) before a receive that should wait
+ * (mg_msg_wait). */
 MG_MUST_CHECK enum mg_err mg_msg_pair(int fds[2], struct mg_errmsg *err);
 /* Fills version, length and type; everything else zero. */
 void mg_msg_init(struct mg_msg *msg, enum mg_msg_type type);
@@ -74,5 +75,9 @@ MG_MUST_CHECK enum mg_err mg_msg_send(int sock, const struct mg_msg *msg, const 
  * MG_E_UNAVAILABLE: the peer closed. MG_E_CANCELLED: nothing there (non-blocking). MG_E_INVALID: does not fit,
  * descriptors already closed. */
 MG_MUST_CHECK enum mg_err mg_msg_recv(int sock, struct mg_msg *msg, int fds[MG_MSG_MAX_FDS], size_t *n_fds);
+/* Waits until a message or the peer's end can be received, for at most `ms` (-1: for ever). False: nothing came. */
+bool mg_msg_wait(int sock, int ms);
+/* The name of a type, for logs ("run"). Static. */
+const char *mg_msg_name(unsigned type);
 
 #endif
