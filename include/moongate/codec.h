@@ -18,7 +18,7 @@ struct mg_option {
     enum mg_option_type type;
     double min, max;
     const char *values; /* of an enum: "deflate,zstd,none" */
-    const char *fallback;
+    const char *fallback; /* NULL: unset, which a number shows as NaN */
     const char *help;
 };
 struct mg_option_value {
@@ -58,6 +58,7 @@ struct mg_codec {
     unsigned samples;     /* MG_SAMPLE_BIT, or-ed; the shared part converts (float 0..1 or .min/.max to 8 bit) */
     int max_bands;        /* a palette counts as 1 when `palette`, else it is expanded to RGBA */
     bool palette, compressible; /* gzip pays */
+    bool needs_geometry; /* of tables: geojson and mvt cannot hold one without */
     const struct mg_option *options; /* ends with a row without a name */
     mg_encode_f *encode;
 };
