@@ -48,6 +48,7 @@ struct mg_stop {
 };
 MG_MUST_CHECK enum mg_err mg_raster_colour(const struct mg_raster *raster, const struct mg_stop *stops, size_t n,
                                            double low, double high, struct mg_raster **out, struct mg_errmsg *err);
+enum { MG_COLORMAP_STOPS = 64 }; /* room for every named map */
 /* Named maps: viridis, plasma, magma, inferno, terrain, rdylgn, grey (matplotlib's and ColorBrewer's figures);
  * names are compared without case; a trailing "_r" reverses. MG_E_ARGUMENT lists the names. */
 MG_MUST_CHECK enum mg_err mg_colormap_find(struct mg_span name, struct mg_stop *stops, size_t max, size_t *n,
