@@ -31,13 +31,16 @@ struct mg_sandbox {
     size_t data_bytes;              /* RLIMIT_DATA */
     size_t file_bytes;              /* RLIMIT_FSIZE */
     unsigned uid, gid;              /* 0: stay who we are */
+    const char *outside;            /* for the probes, see below; NULL: those that need it are left out */
 };
+/* Once in the process that forks the confined ones: makes the seccomp filter, which they then only load. */
+MG_MUST_CHECK enum mg_err mg_sandbox_prepare(struct mg_errmsg *err);
 
-/* Confines the calling process for good and runs the probes. `layers` gets what holds. */
+/* Confines the calling process for good and runs the probes. `layers` gets what holds. Keeps PR_SET_PDEATHSIG. */
 MG_MUST_CHECK enum mg_err mg_sandbox_enter(const struct mg_sandbox *box, unsigned *layers, struct mg_errmsg *err);
 /* The probes alone: open /etc/passwd, another organisation's folder, truncate and chmod outside, socket, exec,
- * ptrace, anonymous shared memory, memfd_create. `outside` is a file that the caller may write but the sandbox
- * may not. MG_E_FORBIDDEN names the probe that escaped. */
+ * ptrace, kill, anonymous shared memory, memfd_create. `outside` is a file that the caller may write but the sandbox
+ * may not. MG_E_FORBIDDEN names the probes that escaped. */
 MG_MUST_CHECK enum mg_err mg_sandbox_probe(const char *outside, struct mg_errmsg *err);
 /* Tries all of it in a forked child and reports a line for each layer and probe, for `doctor` and /ready. */
 MG_MUST_CHECK enum mg_err mg_sandbox_report(struct mg_buf *out, unsigned *layers, struct mg_errmsg *err);
