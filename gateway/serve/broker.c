@@ -184,9 +184,9 @@ static struct job *job_new_locked(struct mg_broker *broker, const struct mg_job 
 
 void mg_broker_submit(struct mg_broker *broker, const struct mg_job *ask, struct mg_waiter *waiter)
 {
+    pthread_mutex_lock(&broker->lock);
     if (waiter)
         waiter->job = NULL;
-    pthread_mutex_lock(&broker->lock);
     struct job *job = ask->has_key ? flight_find_locked(broker, &ask->key) : NULL;
     bool shared = job != NULL;
     if (shared) {

@@ -65,19 +65,6 @@ static json_t *argument(struct mg_unpack *in)
     }
 }
 
-static bool take_tile(struct mg_ask *ask, const struct mg_given *given)
-{
-    if (given->name.len != 1 || !json_is_number(given->json))
-        return false;
-    int value = (int)json_number_value(given->json);
-    switch (given->name.data[0]) {
-    case 'z': ask->z = value; return true;
-    case 'x': ask->x = value; return true;
-    case 'y': ask->y = value; return true;
-    default: return false;
-    }
-}
-
 /* Why the call cannot be made, or MG_OK with `ask` filled in. */
 static enum mg_err read_call(struct mg_engine *engine, const struct mg_job *parent, struct mg_span packed,
                              struct mg_ask *ask, struct mg_given *given, struct mg_errmsg *err)
@@ -90,7 +77,6 @@ static enum mg_err read_call(struct mg_engine *engine, const struct mg_job *pare
     struct mg_unpack in;
     mg_unpack_init(&in, request.args.data, request.args.len);
     size_t n = mg_unpack_count(&in, MAX_ARGS);
-    int tile_parts = 0;
     for (size_t i = 0; i < n; i++) {
         struct mg_given *one = &given[ask->n_given];
         one->name = mg_unpack_bytes(&in);
@@ -100,11 +86,8 @@ static enum mg_err read_call(struct mg_engine *engine, const struct mg_job *pare
         bool cache_id = mg_span_is(one->name, "_cache_id");
         if (cache_id)
             ask->cache_id = (struct mg_span){json_string_value(one->json), json_string_length(one->json)};
-        tile_parts += take_tile(ask, one);
-        ask->n_given++; /* kept also when taken: released with the others */
+        ask->n_given++;
     }
-    ask->has_tile = tile_parts == 3;
-    ask->tile_size = ask->has_tile ? 256 : 0;
     ask->udf = mg_catalog_find(engine->catalog, request.udf);
     if (!ask->udf)
         return mg_err_set(err, MG_E_NOT_FOUND, "moon.run: there is no UDF named \"%.*s\"",

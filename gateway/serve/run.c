@@ -8,7 +8,9 @@
 #include "moongate/log.h"
 #include "moongate/memfd.h"
 #include "moongate/metrics.h"
+#include "moongate/tile.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -203,12 +205,70 @@ static void submit(struct mg_run *run, const struct mg_sig *sig, const struct mg
     mg_broker_submit(run->engine->broker, &job, &run->waiter);
 }
 
+static bool given_int(const struct mg_given *given, int *out)
+{
+    char text[16], *end;
+    double value;
+    if (given->json) {
+        value = json_is_number(given->json) ? json_number_value(given->json) : NAN;
+    } else {
+        snprintf(text, sizeof text, "%.*s", given->text.len < 15 ? (int)given->text.len : 15, given->text.data);
+        value = strtod(text, &end);
+        if (end == text || *end)
+            return false;
+    }
+    *out = value >= -1 && value <= 1 << 24 ? (int)value : -1;
+    return value == floor(value);
+}
+
+/* x, y and z as parameters make a file call a tile call, unless the UDF has parameters of these names. */
+static enum mg_err take_tile(struct mg_run *run, const struct mg_sig *sig, struct mg_errmsg *err)
+{
+    struct mg_ask *ask = &run->ask;
+    int *parts[] = {&ask->z, &ask->x, &ask->y};
+    size_t at[3], found = 0;
+    for (size_t p = 0; p < sig->n_params; p++)
+        if (!sig->params[p].name[1] && strchr("xyz", sig->params[p].name[0]))
+            return MG_OK;
+    for (size_t c = 0; c < 3; c++)
+        for (size_t i = 0; i < ask->n_given; i++)
+            if (ask->given[i].name.len == 1 && ask->given[i].name.data[0] == "zxy"[c]) {
+                at[c] = i;
+                found++;
+                break;
+            }
+    if (ask->has_tile || found < 3)
+        return MG_OK;
+    for (size_t c = 0; c < 3; c++)
+        if (!given_int(&ask->given[at[c]], parts[c]))
+            return mg_err_set(err, MG_E_TILE_RANGE, "%c: a whole number is expected", "zxy"[c]);
+    if (!mg_tile_valid((struct mg_tile){ask->z, ask->x, ask->y}))
+        return mg_err_set(err, MG_E_TILE_RANGE, "tile %d/%d/%d: z is 0 to %d, x and y are 0 to 2^z - 1", ask->z,
+                          ask->x, ask->y, MG_TILE_MAX_ZOOM);
+    ask->has_tile = true;
+    ask->tile_size = ask->tile_size ? ask->tile_size : 256;
+    size_t n = 0;
+    for (size_t i = 0; i < ask->n_given; i++) {
+        if (i == at[0] || i == at[1] || i == at[2])
+            json_decref((json_t *)run->given[i].json);
+        else
+            run->given[n++] = run->given[i];
+    }
+    ask->n_given = n;
+    return MG_OK;
+}
+
 /* From the signature on. */
 static void proceed(struct mg_run *run)
 {
     const struct mg_ask *ask = &run->ask;
     const struct mg_sig *sig = mg_udf_sig(ask->udf);
     struct mg_errmsg err = {0};
+    enum mg_err tile_status = take_tile(run, sig, &err);
+    if (tile_status) {
+        finish_error(run, tile_status, err.text, (struct mg_span){0});
+        return;
+    }
     struct mg_buf args, extra, detail, packed;
     struct mg_hash key;
     mg_buf_init(&args, 0);

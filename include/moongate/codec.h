@@ -91,5 +91,7 @@ MG_MUST_CHECK enum mg_err mg_encode(const struct mg_codec *codec, const struct m
                                     struct mg_errmsg *err);
 /* gzip (RFC 1952) by ISA-L; for text answers and mvt. */
 MG_MUST_CHECK enum mg_err mg_gzip(struct mg_span in, struct mg_buf *out);
+/* Back again; out->max_bytes bounds it. MG_E_INVALID: damaged. */
+MG_MUST_CHECK enum mg_err mg_gunzip(struct mg_span in, struct mg_buf *out);
 
 #endif

@@ -1,0 +1,26 @@
+/* The way back from gzip, for clients that want none: bodies that we compressed ourselves, by ISA-L. */
+#include "moongate/codec.h"
+
+#include <isa-l.h>
+
+enum mg_err mg_gunzip(struct mg_span in, struct mg_buf *out)
+{
+    struct inflate_state state;
+    isal_inflate_init(&state);
+    state.crc_flag = ISAL_GZIP;
+    state.next_in = (uint8_t *)in.data;
+    state.avail_in = (uint32_t)in.len;
+    do {
+        size_t left = out->max_bytes ? out->max_bytes - out->len : 1 << 20;
+        size_t step = left < 1 << 20 ? left : 1 << 20;
+        char *room = step ? mg_buf_room(out, step) : NULL;
+        if (!room)
+            return MG_E_TOO_LARGE;
+        state.next_out = (uint8_t *)room;
+        state.avail_out = (uint32_t)step;
+        if (isal_inflate(&state) != ISAL_DECOMP_OK)
+            return MG_E_INVALID;
+        out->len += step - state.avail_out;
+    } while (state.block_state != ISAL_BLOCK_FINISH && (state.avail_in || !state.avail_out));
+    return state.block_state == ISAL_BLOCK_FINISH ? MG_OK : MG_E_INVALID;
+}

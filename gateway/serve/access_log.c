@@ -1,0 +1,84 @@
+/* The access log: one JSON object a line, tokens redacted, gathered and written in pieces of 32 kB or once a second. */
+#include "app.h"
+
+#include "moongate/log.h"
+
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FLUSH_BYTES = 32 << 10 };
+
+static struct {
+    pthread_mutex_t lock;
+    int fd; /* -1: off */
+    struct mg_buf lines;
+} access_log = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+
+void mg_access_log_open(const char *path, bool quiet)
+{
+    if (path)
+        access_log.fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    else if (!quiet)
+        access_log.fd = STDERR_FILENO;
+    if (path && access_log.fd < 0)
+        mg_log_error("cannot open the access log %s", path);
+}
+
+static void flush_locked(void)
+{
+    size_t done = 0;
+    while (done < access_log.lines.len) {
+        ssize_t n = write(access_log.fd, access_log.lines.data + done, access_log.lines.len - done);
+        if (n <= 0)
+            break; /* a full disk must not stop the server */
+        done += (size_t)n;
+    }
+    access_log.lines.len = 0;
+}
+
+void mg_access_log_flush(void)
+{
+    pthread_mutex_lock(&access_log.lock);
+    flush_locked();
+    pthread_mutex_unlock(&access_log.lock);
+}
+
+static void field(struct mg_buf *line, const char *name, struct mg_span value)
+{
+    mg_buf_printf(line, ",\"%s\":", name);
+    mg_buf_json_string(line, value.data ? value.data : "", value.len);
+}
+
+void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t bytes)
+{
+    if (access_log.fd < 0)
+        return;
+    const struct mg_http_request *request = exchange->request;
+    struct timespec now;
+    struct tm utc;
+    char when[32];
+    clock_gettime(CLOCK_REALTIME, &now);
+    gmtime_r(&now.tv_sec, &utc);
+    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &utc);
+    struct mg_buf path, line;
+    mg_buf_init(&path, 0);
+    mg_buf_init(&line, 0);
+    mg_log_redact(&path, request->path);
+    mg_buf_printf(&line, "{\"time\":\"%s.%03ldZ\",\"id\":\"%s\",\"status\":%d,\"bytes\":%llu,\"us\":%lld", when,
+                  now.tv_nsec / 1000000, exchange->id, status, (unsigned long long)bytes,
+                  (long long)(mg_now_us() - request->started_us));
+    field(&line, "client", mg_span(request->client));
+    field(&line, "method", request->method);
+    field(&line, "path", (struct mg_span){path.data, path.len});
+    if (exchange->udf)
+        field(&line, "udf", mg_span(exchange->udf->name));
+    mg_buf_str(&line, request->version == 0x200 ? ",\"http\":\"2\"}\n" : ",\"http\":\"1.1\"}\n");
+    pthread_mutex_lock(&access_log.lock);
+    mg_buf_put(&access_log.lines, line.data, line.len);
+    if (access_log.lines.len >= FLUSH_BYTES)
+        flush_locked();
+    pthread_mutex_unlock(&access_log.lock);
+    mg_buf_fini(&path);
+    mg_buf_fini(&line);
+}

@@ -1,0 +1,49 @@
+/* Whom a request is from: tokens in the URL, Bearer tokens, and UDFs that are public by name.
+ *
+ * Unknown, malformed, revoked and expired tokens are one error with one text; what belongs to another organisation
+ * does not exist. Each request looks its token up anew, so that a revocation holds at once. */
+#include "app.h"
+
+#include <time.h>
+
+enum mg_err mg_auth_bearer(struct mg_exchange *exchange, struct mg_token *account, struct mg_errmsg *err)
+{
+    struct mg_span value = mg_http_header(exchange->request, "authorization");
+    if (value.len < 7 || strncasecmp(value.data, "bearer ", 7) != 0)
+        return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
+    struct mg_span text = {value.data + 7, value.len - 7};
+    enum mg_err status = mg_token_check(exchange->app->engine->state, text, (int64_t)time(NULL), account, err);
+    if (!status && account->udf[0])
+        return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
+    return status;
+}
+
+static enum mg_err find_public(struct mg_exchange *exchange, struct mg_span name, struct mg_errmsg *err)
+{
+    exchange->udf = mg_catalog_find(exchange->app->engine->catalog, name);
+    if (exchange->udf && exchange->udf->is_public)
+        return MG_OK;
+    mg_udf_unref(&exchange->udf);
+    return mg_err_set(err, MG_E_NOT_FOUND, "there is no public UDF of that name");
+}
+
+enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, struct mg_errmsg *err)
+{
+    struct mg_engine *engine = exchange->app->engine;
+    struct mg_token found, account;
+    exchange->shared = true;
+    exchange->owner = mg_auth_bearer(exchange, &account, NULL) == MG_OK;
+    if (mg_span_starts(token, "UDF_"))
+        return find_public(exchange, (struct mg_span){token.data + 4, token.len - 4}, err);
+    enum mg_err status = mg_token_check(engine->state, token, (int64_t)time(NULL), &found, err);
+    if (status)
+        return status;
+    exchange->owner &= strcmp(account.org, found.org) == 0;
+    if (!found.udf[0]) /* a private token has no place in a URL */
+        return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
+    exchange->token_max_age_s = found.max_age_s;
+    exchange->udf = mg_catalog_find(engine->catalog, mg_span(found.udf));
+    if (!exchange->udf)
+        return mg_err_set(err, MG_E_GONE, "the UDF %s of this token is no longer served", found.udf);
+    return MG_OK;
+}

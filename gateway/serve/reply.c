@@ -1,0 +1,422 @@
+/* Responses: headers, errors, and the way of an answer to the client (conditional, ranged, compressed).
+ *
+ * Bodies are sent from where they lie: the exchange keeps its answer until the seam releases the response. */
+#include "app.h"
+
+#include "moongate/codec.h"
+#include "moongate/log.h"
+#include "moongate/metrics.h"
+
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+void mg_reply_init(struct mg_reply *reply, int status)
+{
+    reply->response = (struct mg_http_response){.status = status, .headers = reply->headers, .fd = -1};
+    mg_buf_init(&reply->text, 0);
+    /* Header values point into the text: it must not move. */
+    mg_buf_room(&reply->text, 16 << 10);
+}
+
+void mg_reply_header(struct mg_reply *reply, const char *name, struct mg_span value)
+{
+    if (reply->response.n_headers < MG_MAX_HEADERS)
+        reply->headers[reply->response.n_headers++] = (struct mg_http_header){mg_span(name), value};
+}
+
+void mg_reply_headerf(struct mg_reply *reply, const char *name, const char *format, ...)
+{
+    char value[512];
+    va_list args;
+    va_start(args, format);
+    int len = vsnprintf(value, sizeof value, format, args);
+    va_end(args);
+    if (len < 0 || (size_t)len >= sizeof value || reply->text.cap - reply->text.len <= (size_t)len)
+        return;
+    size_t at = reply->text.len;
+    mg_buf_put(&reply->text, value, (size_t)len);
+    mg_reply_header(reply, name, (struct mg_span){reply->text.data + at, (size_t)len});
+}
+
+pthread_mutex_t mg_gone_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void mg_exchange_unref(struct mg_exchange *exchange)
+{
+    if (__atomic_sub_fetch(&exchange->refs, 1, __ATOMIC_ACQ_REL) > 0)
+        return;
+    mg_run_release(&exchange->run);
+    mg_answer_unref(&exchange->answer);
+    mg_udf_unref(&exchange->udf);
+    free(exchange->memory);
+    free(exchange);
+}
+
+/* The seam is done with the response, and thereby with the request. */
+static void released(void *context)
+{
+    struct mg_exchange *exchange = context;
+    pthread_mutex_lock(&mg_gone_lock);
+    exchange->request->user = NULL;
+    pthread_mutex_unlock(&mg_gone_lock);
+    mg_exchange_unref(exchange);
+}
+
+static bool is_head(const struct mg_exchange *exchange)
+{
+    return mg_span_is(exchange->request->method, "HEAD");
+}
+
+void mg_reply_send(struct mg_exchange *exchange, struct mg_reply *reply)
+{
+    struct mg_http_response *response = &reply->response;
+    uint64_t bytes = response->fd >= 0 ? response->fd_bytes : response->body.len;
+    int status = response->status;
+    if (exchange->shared) {
+        mg_reply_header(reply, "access-control-allow-origin", MG_SPAN("*"));
+        mg_reply_header(reply, "access-control-expose-headers",
+                        MG_SPAN("ETag, Age, Server-Timing, X-Cache, X-Fused-Cached, X-Fused-Error, "
+                                "X-Fused-Request-Id, X-Moongate-Thinned"));
+    }
+    mg_reply_header(reply, "x-fused-request-id", mg_span(exchange->id));
+    mg_reply_header(reply, "x-content-type-options", MG_SPAN("nosniff"));
+    mg_metric_add(MG_M_REQUESTS, 1);
+    mg_metric_add(MG_M_ERRORS_4XX, status >= 400 && status < 500);
+    mg_metric_add(MG_M_ERRORS_5XX, status >= 500);
+    mg_metric_add(MG_M_BYTES_SENT, is_head(exchange) ? 0 : (int64_t)bytes);
+    mg_access_log(exchange, status, is_head(exchange) ? 0 : bytes);
+    response->release = released;
+    response->release_context = exchange;
+    mg_http_answer(exchange->request, response);
+    mg_buf_fini(&reply->text);
+}
+
+void mg_reply_text(struct mg_exchange *exchange, int status, const char *mime, struct mg_buf *body)
+{
+    struct mg_reply reply;
+    mg_reply_init(&reply, status);
+    size_t len = body->len;
+    free(exchange->memory);
+    exchange->memory = mg_buf_take(body, NULL);
+    reply.response.body = (struct mg_span){exchange->memory ? exchange->memory : "", len};
+    mg_reply_header(&reply, "content-type", mg_span(mime));
+    mg_reply_header(&reply, "cache-control", MG_SPAN("no-cache"));
+    mg_reply_send(exchange, &reply);
+}
+
+/* ---- answers ----------------------------------------------------------------------------------------- */
+
+/* What a stranger may read of an error: never the place in the code, nor what the author's own code said. */
+static const char *message_for_strangers(const struct mg_answer *answer)
+{
+    if (answer->err == MG_E_UDF)
+        return "the UDF raised an error; its owner sees which, and where";
+    const char *text = answer->message ? answer->message : mg_err_text(answer->err);
+    if (answer->line > 0 && answer->file) {
+        const char *end = strstr(text, ": ");
+        size_t file_len = strlen(answer->file);
+        if (end && strncmp(text, answer->file, file_len) == 0 && text[file_len] == ':')
+            return end + 2;
+    }
+    return text;
+}
+
+/* Printed lines and the error, for the owner, as Fused names them. */
+static void put_metadata(struct mg_reply *reply, const struct mg_answer *answer)
+{
+    struct mg_buf json;
+    mg_buf_init(&json, 6 << 10); /* a header must stay small */
+    const char *log = answer->log ? answer->log : "", *message = answer->message ? answer->message : "";
+    size_t log_len = strlen(log);
+    if (log_len > 2048) /* the last lines say most */
+        log += log_len - 2048;
+    mg_buf_str(&json, "{\"stdout\":");
+    mg_buf_json_string(&json, log, strlen(log));
+    mg_buf_printf(&json, ",\"stderr\":\"\",\"has_exception\":%s", answer->err ? "true" : "false");
+    if (answer->err) {
+        mg_buf_str(&json, ",\"errormsg\":");
+        mg_buf_json_string(&json, message, strlen(message));
+        mg_buf_printf(&json, ",\"lineno\":%lld,\"error_type\":\"%s\"", (long long)answer->line,
+                      mg_err_name(answer->err));
+    }
+    mg_buf_char(&json, '}');
+    if (!json.failed && reply->text.cap - reply->text.len > json.len) {
+        size_t at = reply->text.len;
+        mg_buf_put(&reply->text, json.data, json.len);
+        mg_reply_header(reply, "x-fused-metadata", (struct mg_span){reply->text.data + at, json.len});
+    }
+    mg_buf_fini(&json);
+}
+
+void mg_reply_error(struct mg_exchange *exchange, enum mg_err err, const char *message, struct mg_span detail)
+{
+    struct mg_buf body;
+    mg_buf_init(&body, 0);
+    mg_buf_str(&body, "{\"detail\":");
+    if (detail.len)
+        mg_buf_put(&body, detail.data, detail.len);
+    else
+        mg_buf_json_string(&body, message, strlen(message));
+    mg_buf_printf(&body, ",\"error\":{\"code\":\"%s\",\"message\":", mg_err_name(err));
+    mg_buf_json_string(&body, message, strlen(message));
+    mg_buf_printf(&body, ",\"request_id\":\"%s\"", exchange->id);
+    const struct mg_answer *answer = exchange->answer;
+    if (answer && exchange->owner && answer->line > 0) {
+        mg_buf_str(&body, ",\"file\":");
+        mg_buf_json_string(&body, answer->file ? answer->file : "", answer->file ? strlen(answer->file) : 0);
+        mg_buf_printf(&body, ",\"line\":%lld", (long long)answer->line);
+    }
+    if (answer && exchange->owner && answer->traceback) {
+        mg_buf_str(&body, ",\"traceback\":");
+        mg_buf_json_string(&body, answer->traceback, strlen(answer->traceback));
+    }
+    mg_buf_str(&body, "}}\n");
+    struct mg_reply reply;
+    mg_reply_init(&reply, mg_err_status(err));
+    size_t len = body.len;
+    free(exchange->memory);
+    exchange->memory = mg_buf_take(&body, NULL);
+    reply.response.body = (struct mg_span){exchange->memory, len};
+    mg_reply_header(&reply, "content-type", MG_SPAN("application/json; charset=utf-8"));
+    mg_reply_header(&reply, "cache-control", MG_SPAN("no-store"));
+    mg_reply_header(&reply, "x-fused-error", mg_span(mg_err_name(err)));
+    if (answer && exchange->owner)
+        put_metadata(&reply, answer);
+    if (err == MG_E_UNAUTHORIZED)
+        mg_reply_header(&reply, "www-authenticate", MG_SPAN("Bearer"));
+    if (err == MG_E_UNAVAILABLE || err == MG_E_TOO_MANY)
+        mg_reply_header(&reply, "retry-after", MG_SPAN("1"));
+    mg_reply_send(exchange, &reply);
+}
+
+static void put_timing(struct mg_reply *reply, const struct mg_answer *answer, enum mg_source source)
+{
+    static const char *const names[] = {"miss", "shared", "hit", "stale"};
+    if (source == MG_FROM_CACHE || source == MG_FROM_STALE)
+        mg_reply_headerf(reply, "server-timing", "cache;desc=%s", names[source]);
+    else
+        mg_reply_headerf(reply, "server-timing",
+                         "cache;desc=%s, queue;dur=%.3f, lua;dur=%.3f, encode;dur=%.3f", names[source],
+                         (double)answer->queue_us / 1e3, (double)answer->lua_us / 1e3,
+                         (double)answer->encode_us / 1e3);
+}
+
+/* Headers that the UDF or the codec asked for. Those that the server answers for are not theirs to set. */
+static void put_own_headers(struct mg_reply *reply, const struct mg_answer *answer)
+{
+    static const char *const ours[] = {"content-length", "content-encoding", "transfer-encoding", "connection",
+                                       "date", "server", "etag", "set-cookie", "content-type", "keep-alive",
+                                       "upgrade", "access-control-allow-credentials"};
+    struct mg_unpack in;
+    mg_unpack_init(&in, answer->headers.data, answer->headers.len);
+    size_t n = answer->headers.len ? mg_unpack_count(&in, 32) : 0;
+    for (size_t i = 0; i < n; i++) {
+        char name[64];
+        struct mg_span raw = mg_unpack_bytes(&in), value = mg_unpack_bytes(&in);
+        bool good = !in.failed && raw.len > 0 && raw.len < sizeof name && value.len < 2048;
+        for (size_t k = 0; good && k < raw.len; k++) {
+            char c = raw.data[k];
+            name[k] = (char)(c >= 'A' && c <= 'Z' ? c | 0x20 : c);
+            good = (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_';
+        }
+        for (size_t k = 0; good && k < value.len; k++)
+            good = (unsigned char)value.data[k] >= ' ' && value.data[k] != 127;
+        if (!good)
+            continue;
+        name[raw.len] = 0;
+        for (size_t k = 0; good && k < sizeof ours / sizeof *ours; k++)
+            good = strcmp(name, ours[k]) != 0;
+        if (!good || reply->text.cap - reply->text.len <= raw.len + value.len + 1)
+            continue;
+        char *at = reply->text.data + reply->text.len;
+        mg_buf_put(&reply->text, name, raw.len + 1);
+        mg_buf_put(&reply->text, value.data, value.len);
+        mg_reply_header(reply, at, (struct mg_span){at + raw.len + 1, value.len});
+    }
+}
+
+static void put_caching(const struct mg_exchange *exchange, struct mg_reply *reply, const struct mg_answer *answer,
+                        enum mg_source source)
+{
+    int64_t udf_s = mg_udf_sig(exchange->udf) ? mg_udf_sig(exchange->udf)->max_age_s : -1;
+    int64_t max_age_s = exchange->token_max_age_s >= 0 ? exchange->token_max_age_s : udf_s;
+    const char *who = exchange->shared ? "" : "private, ";
+    int64_t age_s = (int64_t)time(NULL) - answer->created_s;
+    if (max_age_s > 0)
+        mg_reply_headerf(reply, "cache-control", "%smax-age=%lld", who, (long long)max_age_s);
+    else
+        mg_reply_headerf(reply, "cache-control", "%sno-cache", who);
+    bool hit = source == MG_FROM_CACHE || source == MG_FROM_STALE;
+    if (hit && age_s >= 0)
+        mg_reply_headerf(reply, "age", "%lld", (long long)age_s);
+    mg_reply_header(reply, "x-cache", hit ? (source == MG_FROM_STALE ? MG_SPAN("stale") : MG_SPAN("hit"))
+                                          : MG_SPAN("miss"));
+    if (hit)
+        mg_reply_header(reply, "x-fused-cached", MG_SPAN("true"));
+    if (answer->by_accept && answer->gzip)
+        mg_reply_header(reply, "vary", MG_SPAN("Accept, Accept-Encoding"));
+    else if (answer->by_accept || answer->gzip)
+        mg_reply_header(reply, "vary", answer->gzip ? MG_SPAN("Accept-Encoding") : MG_SPAN("Accept"));
+}
+
+static bool accepts_gzip(const struct mg_http_request *request)
+{
+    struct mg_span list = mg_http_header(request, "accept-encoding"), item;
+    while (mg_span_cut(&list, ',', &item)) {
+        while (item.len && *item.data == ' ')
+            item.data++, item.len--;
+        if (mg_span_starts(item, "gzip")) {
+            const char *q = memmem(item.data, item.len, "q=0", 3);
+            return !q || (q + 3 < item.data + item.len && q[3] == '.' && q[4] != '0');
+        }
+    }
+    return false;
+}
+
+/* "bytes=a-b", one range: false when there is none that we honour. */
+static bool parse_range(struct mg_span value, uint64_t size, uint64_t *first, uint64_t *last, bool *unsatisfiable)
+{
+    char text[64];
+    unsigned long long a, b;
+    int used = 0;
+    *unsatisfiable = false;
+    if (!mg_span_starts(value, "bytes=") || value.len >= sizeof text || memchr(value.data, ',', value.len))
+        return false;
+    memcpy(text, value.data + 6, value.len - 6);
+    text[value.len - 6] = 0;
+    if (sscanf(text, "-%llu%n", &b, &used) == 1 && !text[used]) {
+        a = b >= size ? 0 : size - b;
+        *unsatisfiable = b == 0 || size == 0;
+        b = size - 1;
+    } else if (sscanf(text, "%llu-%llu%n", &a, &b, &used) == 2 && !text[used]) {
+        if (a > b)
+            return false;
+    } else if (sscanf(text, "%llu-%n", &a, &used) == 1 && used && !text[used]) {
+        b = size ? size - 1 : 0;
+    } else {
+        return false;
+    }
+    *unsatisfiable |= a >= size;
+    *first = a;
+    *last = b >= size ? size - 1 : b;
+    return true;
+}
+
+/* If-None-Match, weakly compared; the two encodings of one answer count as the same here. */
+static bool matches(struct mg_span list, const char *etag)
+{
+    size_t len = strlen(etag) - 1; /* without the closing quote: "…-i" matches too */
+    return etag[0] && (mg_span_is(list, "*") || (list.len && memmem(list.data, list.len, etag, len)));
+}
+
+/* The stored gzip body, inflated for a client that wants none (or a range). */
+static bool inflate_body(struct mg_exchange *exchange, const struct mg_answer *answer)
+{
+    struct mg_buf out;
+    mg_buf_init(&out, answer->identity_bytes + 1);
+    char *copy = NULL;
+    struct mg_span in = answer->body;
+    if (answer->fd >= 0) {
+        copy = malloc(answer->fd_bytes);
+        if (!copy || pread(answer->fd, copy, answer->fd_bytes, (off_t)answer->fd_offset) != (ssize_t)answer->fd_bytes)
+            in.len = 0;
+        else
+            in = (struct mg_span){copy, answer->fd_bytes};
+    }
+    bool good = mg_gunzip(in, &out) == MG_OK && out.len == answer->identity_bytes;
+    free(copy);
+    free(exchange->memory);
+    exchange->memory = mg_buf_take(&out, NULL);
+    return good;
+}
+
+static void put_type(const struct mg_exchange *exchange, struct mg_reply *reply, const struct mg_answer *answer)
+{
+    mg_reply_header(reply, "content-type", mg_span(answer->mime ? answer->mime : "application/octet-stream"));
+    const struct mg_codec *codec = answer->codec ? mg_codec_find(mg_span(answer->codec)) : NULL;
+    if (codec && !exchange->tile_call)
+        mg_reply_headerf(reply, "content-disposition", "inline; filename=\"%s.%s\"", exchange->udf->name,
+                         codec->extension);
+    if (answer->mime && strncmp(answer->mime, "text/html", 9) == 0)
+        /* A page of a UDF shares our origin: it may run scripts, but not as us. */
+        mg_reply_header(reply, "content-security-policy",
+                        MG_SPAN("sandbox allow-scripts allow-forms allow-popups allow-downloads"));
+}
+
+static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, enum mg_source source)
+{
+    const struct mg_http_request *request = exchange->request;
+    struct mg_span range = mg_http_header(request, "range");
+    bool as_gzip = answer->gzip && !range.len && accepts_gzip(request);
+    struct mg_reply reply;
+    mg_reply_init(&reply, answer->status);
+    put_type(exchange, &reply, answer);
+    put_caching(exchange, &reply, answer, source);
+    put_timing(&reply, answer, source);
+    put_own_headers(&reply, answer);
+    if (exchange->owner)
+        put_metadata(&reply, answer);
+    if (answer->empty && !mg_answer_bytes(answer)) {
+        mg_reply_send(exchange, &reply);
+        return;
+    }
+    bool inflated = answer->gzip && !as_gzip;
+    if (answer->etag[0])
+        mg_reply_headerf(&reply, "etag", "%.*s%s\"", (int)strlen(answer->etag) - 1, answer->etag, inflated ? "-i" : "");
+    if (answer->status == 200 && matches(mg_http_header(request, "if-none-match"), answer->etag)) {
+        reply.response.status = 304;
+        mg_reply_send(exchange, &reply);
+        return;
+    }
+    if (inflated && !inflate_body(exchange, answer)) {
+        mg_buf_fini(&reply.text);
+        mg_reply_error(exchange, MG_E_INTERNAL, "the stored answer cannot be read", (struct mg_span){0});
+        return;
+    }
+    if (as_gzip)
+        mg_reply_header(&reply, "content-encoding", MG_SPAN("gzip"));
+    uint64_t size = inflated ? answer->identity_bytes : mg_answer_bytes(answer), first = 0, last = size ? size - 1 : 0;
+    bool unsatisfiable;
+    if (!as_gzip && answer->status == 200)
+        mg_reply_header(&reply, "accept-ranges", MG_SPAN("bytes"));
+    struct mg_span if_range = mg_http_header(request, "if-range");
+    bool valid = !if_range.len || matches(if_range, answer->etag);
+    if (answer->status == 200 && range.len && valid && parse_range(range, size, &first, &last, &unsatisfiable)) {
+        reply.response.status = unsatisfiable ? 416 : 206;
+        if (unsatisfiable) {
+            mg_reply_headerf(&reply, "content-range", "bytes */%llu", (unsigned long long)size);
+            size = 0;
+        } else {
+            mg_reply_headerf(&reply, "content-range", "bytes %llu-%llu/%llu", (unsigned long long)first,
+                             (unsigned long long)last, (unsigned long long)size);
+            size = last - first + 1;
+        }
+    }
+    if (!inflated && answer->fd >= 0 && size) {
+        reply.response.fd = fcntl(answer->fd, F_DUPFD_CLOEXEC, 3);
+        reply.response.fd_offset = answer->fd_offset + first;
+        reply.response.fd_bytes = size;
+    } else if (size) {
+        const char *data = inflated ? exchange->memory : answer->body.data;
+        reply.response.body = (struct mg_span){data + first, size};
+    }
+    mg_reply_send(exchange, &reply);
+}
+
+void mg_reply_answer(struct mg_exchange *exchange, struct mg_answer *answer, enum mg_source source,
+                     struct mg_span detail)
+{
+    exchange->answer = mg_answer_ref(answer);
+    if (!answer->err) {
+        send_answer(exchange, answer, source);
+        return;
+    }
+    if (exchange->udf && answer->err != MG_E_PARAMETER && answer->err != MG_E_CANCELLED)
+        mg_log_warn("%s (%s): %s: %s", exchange->udf->name, exchange->id, mg_err_name(answer->err),
+                    answer->message ? answer->message : "");
+    const char *message = exchange->owner && answer->message ? answer->message : message_for_strangers(answer);
+    mg_reply_error(exchange, answer->err, message, detail);
+}
