@@ -46,7 +46,8 @@ struct mg_http_response {
 /* From any thread. Copies the headers. Safe after the client went away (nothing is sent, all is released). */
 void mg_http_answer(struct mg_http_request *request, const struct mg_http_response *response);
 /* `gone` is called at most once, on the loop's thread, when the client goes away before the answer (HTTP/1 too). The
- * request still has to be answered. Set from the handler, before it returns. */
+ * request still has to be answered. Set from the handler, before it returns. A thread that answers just then runs
+ * beside it: what `user` points to must bear that. */
 void mg_http_on_gone(struct mg_http_request *request, void (*gone)(struct mg_http_request *request));
 
 typedef void mg_http_handler_f(void *context, struct mg_http_request *request);
@@ -62,6 +63,7 @@ struct mg_http_config {
     size_t max_body;             /* 25 MB */
     size_t max_body_unauthenticated; /* 64 kB: of requests without Authorization */
     unsigned max_connections, max_per_address; /* 4,000; 100 */
+    unsigned handshake_ms, idle_ms, no_progress_ms; /* 5 s; 10 s; 30 s */
     mg_http_handler_f *handler;
     void *context;
 };
