@@ -40,49 +40,33 @@ static _Noreturn void on_error(j_common_ptr info)
 
 static void on_message(j_common_ptr info) { (void)info; }
 
-/* The library writes straight into the buffer, 16 kB at a time. */
+/* The library fills a piece, which then goes to the buffer. A buffer that failed says so in its status; the library
+ * goes on into the void. */
 struct sink {
     struct jpeg_destination_mgr base;
     struct mg_buf *out;
-    size_t given;
+    JOCTET piece[16 << 10];
 };
-enum { PIECE = 16 << 10 };
 
-static void sink_more(j_compress_ptr jpeg)
+static void sink_reset(j_compress_ptr jpeg)
 {
     struct sink *sink = (struct sink *)(void *)jpeg->dest;
-    static _Thread_local JOCTET spill[PIECE];
-    char *room = mg_buf_room(sink->out, PIECE);
-    if (!room && sink->out->over_limit && sink->out->max_bytes > sink->out->len) {
-        /* Less than a piece is left below the limit: what follows may still fit. */
-        sink->out->failed = sink->out->over_limit = false;
-        sink->given = sink->out->max_bytes - sink->out->len;
-        room = mg_buf_room(sink->out, sink->given);
-    } else {
-        sink->given = PIECE;
-    }
-    /* A buffer that failed says so in its status; the library goes on into the void. */
-    sink->base.next_output_byte = room ? (JOCTET *)room : spill;
-    sink->base.free_in_buffer = room ? sink->given : PIECE;
-    if (!room)
-        sink->given = 0;
+    sink->base.next_output_byte = sink->piece;
+    sink->base.free_in_buffer = sizeof sink->piece;
 }
 
 static boolean sink_full(j_compress_ptr jpeg)
 {
     struct sink *sink = (struct sink *)(void *)jpeg->dest;
-    sink->out->len += sink->given;
-    sink_more(jpeg);
+    mg_buf_put(sink->out, sink->piece, sizeof sink->piece);
+    sink_reset(jpeg);
     return TRUE;
 }
 
 static void sink_end(j_compress_ptr jpeg)
 {
     struct sink *sink = (struct sink *)(void *)jpeg->dest;
-    if (sink->given == 0)
-        return;
-    sink->out->len += sink->given - sink->base.free_in_buffer;
-    sink->out->data[sink->out->len] = '\0';
+    mg_buf_put(sink->out, sink->piece, sizeof sink->piece - sink->base.free_in_buffer);
 }
 
 /* Straight alpha over an opaque colour; two channels become one, four become three. In place. */
@@ -105,7 +89,7 @@ static enum mg_err jpg_encode(const struct mg_codec_job *job, struct mg_buf *out
     const uint8_t *background = &backgrounds[(int)job->options[1].number].r;
     struct jpeg_compress_struct jpeg = {0};
     struct catcher catcher;
-    struct sink sink = {.out = out};
+    struct sink sink;
     uint8_t row[MG_RASTER_MAX_SIDE * 4];
 
     jpeg.err = jpeg_std_error(&catcher.base);
@@ -116,7 +100,8 @@ static enum mg_err jpg_encode(const struct mg_codec_job *job, struct mg_buf *out
         return mg_err_set(err, MG_E_INTERNAL, "jpg: %s", catcher.text);
     }
     jpeg_create_compress(&jpeg);
-    sink.base.init_destination = sink_more;
+    sink.out = out;
+    sink.base.init_destination = sink_reset;
     sink.base.empty_output_buffer = sink_full;
     sink.base.term_destination = sink_end;
     jpeg.dest = &sink.base;

@@ -394,8 +394,9 @@ static void put_rows(const struct plan *plan, const struct work *work, const uin
         const uint8_t *row = row_of(plan, y, indices, work->rows[y & 1]);
         uint8_t *at = work->batch + filled;
         if (plan->type == PALETTE) {
-            at[0] = UP;
-            filter_row(UP, row, up, n, 1, at + 1);
+            /* Indices in the order of their finding say nothing about their neighbours' colours. */
+            at[0] = plan->indexed ? NONE : UP;
+            filter_row((enum filter)at[0], row, up, n, 1, at + 1);
         } else {
             best_filter(plan, work, row, up, at);
         }

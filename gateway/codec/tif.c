@@ -61,6 +61,14 @@ static GDALDatasetH over_samples(const struct mg_raster *raster)
     return set;
 }
 
+/* GDAL would also take a file's name or a URL. */
+static bool is_definition(const char *crs)
+{
+    struct mg_span text = mg_span(crs);
+    return mg_span_starts(text, "EPSG:") || mg_span_starts(text, "OGC:") || mg_span_starts(text, "ESRI:") ||
+           mg_span_starts(text, "+proj=") || strchr(crs, '[');
+}
+
 static enum mg_err set_georef(GDALDatasetH set, const struct mg_raster *raster, struct mg_errmsg *err)
 {
     if (raster->has_georef)
@@ -69,8 +77,7 @@ static enum mg_err set_georef(GDALDatasetH set, const struct mg_raster *raster, 
         return MG_OK;
     OGRSpatialReferenceH srs = OSRNewSpatialReference(NULL);
     enum mg_err e = MG_OK;
-    if (!srs || OSRSetFromUserInputEx(srs, raster->crs, (char *[]){(char *)"ALLOW_NETWORK_ACCESS=NO",
-                                                                    (char *)"ALLOW_FILE_ACCESS=NO", NULL}))
+    if (!srs || !is_definition(raster->crs) || OSRSetFromUserInput(srs, raster->crs) != OGRERR_NONE)
         e = mg_err_set(err, MG_E_NO_CRS, "tif: the raster's CRS \"%.100s\" is not known", raster->crs);
     else
         GDALSetSpatialRef(set, srs);

@@ -1,0 +1,66 @@
+/* gzip, decoded by ISA-L's inflate: round trips, equal bytes for equal input, and the limit. */
+#include "image_make.h"
+
+#include <isa-l/igzip_lib.h>
+
+static size_t gunzip(const struct mg_buf *file, char *out, size_t size)
+{
+    struct inflate_state state;
+    isal_inflate_init(&state);
+    state.crc_flag = ISAL_GZIP;
+    state.next_in = (uint8_t *)file->data;
+    state.avail_in = (uint32_t)file->len;
+    state.next_out = (uint8_t *)out;
+    state.avail_out = (uint32_t)size;
+    assert_int_equal(isal_inflate(&state), ISAL_DECOMP_OK);
+    assert_int_equal(state.block_state, ISAL_BLOCK_FINISH);
+    assert_int_equal(state.avail_in, 0);
+    return state.total_out;
+}
+
+static void test_round_trip(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 100, 4096, 65535, 65536, 1000000, 3000001};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int kind = 0; kind < 2; kind++) {
+            size_t n = sizes[i];
+            char *in = malloc(n + 1), *back = malloc(n + 1);
+            for (size_t k = 0; k < n; k++)
+                in[k] = kind ? (char)noise((int)k, 1, 2) : "{\"type\":\"Feature\",\"id\":"[k % 23];
+            struct mg_buf a, b;
+            mg_buf_init(&a, 0);
+            mg_buf_init(&b, 0);
+            assert_int_equal(mg_gzip((struct mg_span){in, n}, &a), MG_OK);
+            assert_int_equal(mg_gzip((struct mg_span){in, n}, &b), MG_OK);
+            assert_int_equal(a.len, b.len);
+            assert_memory_equal(a.data, b.data, a.len);
+            assert_memory_equal(a.data, "\x1f\x8b\x08\x00\x00\x00\x00\x00", 8);
+            assert_int_equal(gunzip(&a, back, n + 1), n);
+            assert_memory_equal(in, back, n);
+            if (!kind && n > 1000)
+                assert_true(a.len < n / 10);
+            mg_buf_fini(&a);
+            mg_buf_fini(&b);
+            free(in);
+            free(back);
+        }
+}
+
+static void test_limit(void **state)
+{
+    (void)state;
+    char in[20000];
+    for (size_t k = 0; k < sizeof in; k++)
+        in[k] = (char)noise((int)k, 1, 2);
+    struct mg_buf out;
+    mg_buf_init(&out, 10000);
+    assert_int_equal(mg_gzip((struct mg_span){in, sizeof in}, &out), MG_E_UDF_OUTPUT);
+    mg_buf_fini(&out);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_limit)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
