@@ -80,6 +80,19 @@ enum mg_err mg_msg_send(int sock, const struct mg_msg *msg, const int *fds, size
     return n == (ssize_t)sizeof *msg ? MG_OK : MG_E_UNAVAILABLE;
 }
 
+enum mg_err mg_msg_send_wait(int sock, const struct mg_msg *msg, const int *fds, size_t n_fds, int ms)
+{
+    while (mg_msg_send(sock, msg, fds, n_fds) != MG_OK) {
+        if (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS)
+            return MG_E_UNAVAILABLE;
+        struct pollfd entry = {.fd = sock, .events = POLLOUT};
+        int n = poll(&entry, 1, ms);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return MG_E_UNAVAILABLE;
+    }
+    return MG_OK;
+}
+
 /* Collects the descriptors; false when there were more than a message may carry (all of them are then closed). */
 static bool take_fds(struct msghdr *head, int fds[MG_MSG_MAX_FDS], size_t *n_fds)
 {

@@ -20,7 +20,7 @@
 enum { MAX_FDS = 512, MAX_KEPT = 128 };
 
 static const struct {
-    enum mg_layer layer;
+    enum mg_sandbox_layer layer;
     const char *name;
     int clone_flag;
 } layers_table[] = {
@@ -33,7 +33,7 @@ static const struct {
 };
 enum { N_LAYERS = sizeof layers_table / sizeof *layers_table };
 
-const char *mg_layer_name(enum mg_layer layer)
+const char *mg_layer_name(enum mg_sandbox_layer layer)
 {
     for (size_t i = 0; i < N_LAYERS; i++)
         if (layers_table[i].layer == layer)

@@ -39,7 +39,7 @@ static void write_lines(const struct verdict *verdict, struct mg_buf *out)
 {
     for (unsigned bit = 1; bit <= MG_LAYER_MOUNTNS; bit <<= 1) {
         const char *kind = bit & MG_LAYER_MANDATORY ? "mandatory" : "added";
-        mg_buf_printf(out, "layer %-36s %-9s %s", mg_layer_name((enum mg_layer)bit), kind,
+        mg_buf_printf(out, "layer %-36s %-9s %s", mg_layer_name((enum mg_sandbox_layer)bit), kind,
                       verdict->layers & bit      ? "holds"
                       : bit & MG_LAYER_MANDATORY ? "MISSING"
                       : bit == MG_LAYER_UID      ? "not tried (workers of a server started as root)"

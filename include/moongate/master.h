@@ -6,7 +6,7 @@
 #ifndef MOONGATE_MASTER_H
 #define MOONGATE_MASTER_H
 
-#include "moongate/err.h"
+#include "moongate/msg.h"
 
 /* Runs in the forked child; returns its exit code. `control` is its link to the master. */
 typedef int mg_child_main_f(int control, void *context);
@@ -30,7 +30,16 @@ struct mg_master {
 /* Runs until stopped; returns the exit code. Back-off: 100 ms doubling to 10 s, reset after 60 s of life. */
 int mg_master_run(const struct mg_master *master);
 
-/* For a child: sets its name, default signals, PR_SET_PDEATHSIG, and forgets the master's signal handlers. */
+/* What a child does first (the master has done it when main is called): its name, PR_SET_PDEATHSIG, and signals:
+ * INT, TERM and HUP are ignored, because a terminal or a service manager sends them to all of us and the master alone
+ * decides what follows; PIPE is ignored; the rest is as it is by default, nothing is blocked. */
 void mg_child_setup(const char *name);
+
+/* A child's end of its control link, for any kind of event loop: call it while it gives MG_OK when the link is
+ * readable. PINGs are answered in it. MG_OK: a PEER (with *fd, now the caller's), STOP or RELOAD; *fd is -1 for the
+ * others. MG_E_CANCELLED: nothing more for now. MG_E_UNAVAILABLE: the master is gone, exit. */
+MG_MUST_CHECK enum mg_err mg_control_recv(int control, struct mg_msg *msg, int *fd);
+/* Tells the master that the child serves. */
+void mg_control_started(int control);
 
 #endif

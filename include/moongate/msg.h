@@ -71,6 +71,8 @@ MG_MUST_CHECK enum mg_err mg_msg_pair(int fds[2], struct mg_errmsg *err);
 void mg_msg_init(struct mg_msg *msg, enum mg_msg_type type);
 /* Sends msg and borrows fds. MG_E_UNAVAILABLE when the peer is gone or (non-blocking) its buffer is full. */
 MG_MUST_CHECK enum mg_err mg_msg_send(int sock, const struct mg_msg *msg, const int *fds, size_t n_fds);
+/* The same, waiting up to `ms` for room in the peer's buffer (-1: for ever). */
+MG_MUST_CHECK enum mg_err mg_msg_send_wait(int sock, const struct mg_msg *msg, const int *fds, size_t n_fds, int ms);
 /* Receives one message and up to MG_MSG_MAX_FDS descriptors (the caller closes them; close-on-exec).
  * MG_E_UNAVAILABLE: the peer closed. MG_E_CANCELLED: nothing there (non-blocking). MG_E_INVALID: does not fit,
  * descriptors already closed. */

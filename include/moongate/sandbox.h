@@ -8,7 +8,7 @@
 
 #include "moongate/buf.h"
 
-enum mg_layer {
+enum mg_sandbox_layer {
     MG_LAYER_RLIMIT = 1 << 0,
     MG_LAYER_NNP = 1 << 1,
     MG_LAYER_FDS = 1 << 2,
@@ -45,6 +45,6 @@ MG_MUST_CHECK enum mg_err mg_sandbox_probe(const char *outside, struct mg_errmsg
 /* Tries all of it in a forked child and reports a line for each layer and probe, for `doctor` and /ready. */
 MG_MUST_CHECK enum mg_err mg_sandbox_report(struct mg_buf *out, unsigned *layers, struct mg_errmsg *err);
 /* "landlock" for MG_LAYER_LANDLOCK. Static. */
-const char *mg_layer_name(enum mg_layer layer);
+const char *mg_layer_name(enum mg_sandbox_layer layer);
 
 #endif

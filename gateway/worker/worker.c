@@ -1,0 +1,425 @@
+/* The loop of a worker: confine, warm, say READY; then one run after the other.
+ *
+ * Everything that the front sends is copied out of shared memory before it is looked at; what goes back is written
+ * once, followed by its message. Bundles are kept mapped by code hash, the 32 used last; front and worker keep the
+ * same list by the same rule (a run moves its hash to the front, the last one falls out), so that the front knows
+ * when to attach the descriptor; should they ever differ, the answer is MG_E_CONFLICT and the run comes again with
+ * it. The process ends when the front does. */
+#include "process.h"
+
+#include "moongate/codec.h"
+#include "moongate/log.h"
+#include "moongate/memfd.h"
+#include "moongate/msg.h"
+#include "moongate/raster_read.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BUNDLES = 32, BUNDLE_MAX = 64 << 20, FILE_MAX = 1 << 30, GZIP_MIN = 256, EXIT_SANDBOX = 3, EXIT_BROKEN = 4 };
+
+struct bundle {
+    struct mg_hash code;
+    void *at;
+    size_t len;
+};
+
+struct worker {
+    int sock;
+    struct mg_channel channel;
+    struct mg_files files;
+    struct mg_vm *vm;
+    struct bundle bundles[BUNDLES]; /* newest first */
+    size_t n_bundles;
+    char *request; /* MG_CHANNEL_REQUEST bytes */
+    uint64_t run, next_tag;
+    struct mg_buf meta, gzip;
+};
+
+/* The link is the worker's reason to be: without it there is nobody to tell. */
+static _Noreturn void leave(int code) { _exit(code); }
+
+static void send_or_leave(struct worker *w, const struct mg_msg *msg)
+{
+    if (mg_msg_send_wait(w->sock, msg, NULL, 0, -1) != MG_OK)
+        leave(0);
+}
+
+/* Waits for one message; *fd is -1 when none came along. */
+static void receive(struct worker *w, struct mg_msg *msg, int *fd)
+{
+    for (;;) {
+        int fds[MG_MSG_MAX_FDS];
+        size_t n_fds = 0;
+        enum mg_err code = mg_msg_recv(w->sock, msg, fds, &n_fds);
+        if (code == MG_E_CANCELLED) {
+            mg_msg_wait(w->sock, -1);
+            continue;
+        }
+        if (code != MG_OK)
+            leave(code == MG_E_INVALID ? EXIT_BROKEN : 0);
+        *fd = n_fds ? fds[0] : -1;
+        if (msg->type != MG_MSG_PING)
+            return;
+        msg->type = MG_MSG_PONG;
+        send_or_leave(w, msg);
+    }
+}
+
+/* The answer to what the current run asked for. Anything else now is a front that has lost count. */
+static void receive_answer(struct worker *w, enum mg_msg_type type, uint64_t tag, struct mg_msg *msg, int *fd)
+{
+    receive(w, msg, fd);
+    if (msg->type != type || msg->id != w->run || msg->tag != tag) {
+        mg_log_error("worker: expected %s of run %llu, got %s", mg_msg_name(type), (unsigned long long)w->run,
+                     mg_msg_name(msg->type));
+        leave(EXIT_BROKEN);
+    }
+}
+
+/* ---- what a run asks of the front -------------------------------------------------------------------- */
+
+/* Copies a memfd of `bytes` behind what `out` holds. */
+static enum mg_err copy_memfd(int fd, uint64_t bytes, struct mg_buf *out, struct mg_errmsg *err)
+{
+    void *at;
+    if (bytes == 0 || bytes > SIZE_MAX / 2 || !mg_memfd_check(fd, bytes, true))
+        return mg_err_set(err, MG_E_INTERNAL, "the result of the other UDF came malformed");
+    enum mg_err code = mg_memfd_map(fd, bytes, false, &at, err);
+    if (code != MG_OK)
+        return code;
+    mg_buf_put(out, at, bytes);
+    munmap(at, bytes);
+    return mg_buf_status(out, err);
+}
+
+static enum mg_err host_call(void *context, const struct mg_run_request *request, struct mg_buf *result,
+                             struct mg_errmsg *err)
+{
+    struct worker *w = context;
+    struct mg_buf packed;
+    struct mg_msg msg;
+    int fd;
+    mg_buf_init(&packed, MG_CHANNEL_RESULT);
+    mg_run_request_pack(request, &packed);
+    if (packed.failed) {
+        bool too_large = packed.over_limit;
+        mg_buf_fini(&packed);
+        return too_large ? mg_err_set(err, MG_E_ARGUMENT, "the arguments of a run may have %d bytes at most",
+                                      (int)MG_CHANNEL_RESULT)
+                         : mg_err_set(err, MG_E_NOMEM, "out of memory");
+    }
+    memcpy(w->channel.result, packed.data, packed.len);
+    mg_msg_init(&msg, MG_MSG_CALL);
+    msg.id = w->run;
+    msg.tag = ++w->next_tag;
+    msg.bytes = packed.len;
+    mg_buf_fini(&packed);
+    send_or_leave(w, &msg);
+    receive_answer(w, MG_MSG_CHILD, w->next_tag, &msg, &fd);
+    if (msg.err != MG_OK || fd < 0) {
+        if (fd >= 0)
+            close(fd);
+        return mg_err_set(err, msg.err != MG_OK ? (enum mg_err)msg.err : MG_E_INTERNAL, "%s",
+                          msg.text[0] ? msg.text : "the other UDF gave no result");
+    }
+    enum mg_err code = copy_memfd(fd, msg.bytes, result, err);
+    close(fd);
+    return code;
+}
+
+static enum mg_err host_fetch(void *context, const char *url, uint64_t offset, uint64_t bytes, int *fd,
+                              struct mg_errmsg *err)
+{
+    struct worker *w = context;
+    struct mg_msg msg;
+    int got;
+    mg_msg_init(&msg, MG_MSG_FETCH);
+    if (strlen(url) >= sizeof msg.url)
+        return mg_err_set(err, MG_E_ARGUMENT, "a URL may have %zu bytes at most", sizeof msg.url - 1);
+    msg.id = w->run;
+    msg.tag = ++w->next_tag;
+    msg.offset = offset;
+    msg.bytes = bytes;
+    memcpy(msg.url, url, strlen(url) + 1);
+    send_or_leave(w, &msg);
+    receive_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &got);
+    if (msg.err != MG_OK) {
+        if (got >= 0)
+            close(got);
+        return mg_err_set(err, (enum mg_err)msg.err, "%s",
+                          msg.text[0] ? msg.text : mg_err_text((enum mg_err)msg.err));
+    }
+    if (!fd) {
+        if (got >= 0)
+            close(got);
+        return MG_OK;
+    }
+    if (got < 0)
+        return mg_err_set(err, MG_E_FETCH, "%s: the fetcher sent no file", url);
+    *fd = got;
+    return MG_OK;
+}
+
+/* ---- bundles ----------------------------------------------------------------------------------------- */
+
+static void drop_bundle(struct bundle *bundle)
+{
+    if (bundle->at)
+        munmap(bundle->at, bundle->len);
+    *bundle = (struct bundle){0};
+}
+
+/* Makes `code` the newest of the list. False: it is not known and no descriptor came with the run. */
+static bool find_bundle(struct worker *w, const struct mg_hash *code, int fd)
+{
+    struct bundle found = {.code = *code};
+    size_t i = 0;
+    while (i < w->n_bundles && !mg_hash_eq(&w->bundles[i].code, code))
+        i++;
+    bool known = i < w->n_bundles;
+    if (fd >= 0) {
+        struct stat st;
+        if (fstat(fd, &st) < 0 || st.st_size <= 0 || st.st_size > BUNDLE_MAX ||
+            !mg_memfd_check(fd, (size_t)st.st_size, true) ||
+            mg_memfd_map(fd, (size_t)st.st_size, false, &found.at, NULL) != MG_OK)
+            return false;
+        found.len = (size_t)st.st_size;
+    } else if (!known) {
+        return false;
+    }
+    if (!known) {
+        if (w->n_bundles < BUNDLES)
+            w->n_bundles++;
+        i = w->n_bundles - 1;
+        drop_bundle(&w->bundles[i]);
+    } else if (fd >= 0) {
+        drop_bundle(&w->bundles[i]);
+    } else {
+        found = w->bundles[i];
+    }
+    memmove(w->bundles + 1, w->bundles, i * sizeof *w->bundles);
+    w->bundles[0] = found;
+    return true;
+}
+
+/* ---- runs -------------------------------------------------------------------------------------------- */
+
+static void fail(struct mg_run_result *result, enum mg_err err, const char *sentence)
+{
+    struct mg_run_result failed = {.err = err, .status = mg_err_status(err), .message = mg_span(sentence),
+                                   .max_age_s = -1, .retire = result->retire, .lua_us = result->lua_us,
+                                   .encode_us = result->encode_us, .cpu_us = result->cpu_us};
+    *result = failed;
+}
+
+static int64_t now_us(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* Text that gains at least a tenth by it is compressed here, once, so that neither the front nor the cache has to. */
+static void compress_body(struct worker *w, const struct mg_run_request *request, struct mg_run_result *result)
+{
+    if (!request->gzip || !result->compressible || result->err != MG_OK || result->body.len < GZIP_MIN)
+        return;
+    int64_t start = now_us(CLOCK_MONOTONIC), cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
+    w->gzip.len = 0;
+    w->gzip.failed = w->gzip.over_limit = false;
+    if (mg_gzip(result->body, &w->gzip) == MG_OK && w->gzip.len <= result->body.len - result->body.len / 10) {
+        result->identity_bytes = (int64_t)result->body.len;
+        result->gzip = true;
+        result->body = (struct mg_span){w->gzip.data, w->gzip.len};
+    }
+    result->encode_us += now_us(CLOCK_MONOTONIC) - start;
+    result->cpu_us += now_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+}
+
+/* Asks for a memfd and puts the body there. */
+static enum mg_err send_big(struct worker *w, struct mg_span body)
+{
+    struct mg_msg msg;
+    int fd;
+    enum mg_err code = MG_OK;
+    mg_msg_init(&msg, MG_MSG_NEED);
+    msg.id = w->run;
+    msg.bytes = body.len;
+    send_or_leave(w, &msg);
+    receive_answer(w, MG_MSG_BIG, 0, &msg, &fd);
+    if (!mg_memfd_check(fd, body.len, false))
+        leave(EXIT_BROKEN);
+    /* Written, not mapped: no page faults, and no writable mapping stands in the way of the seal. */
+    for (size_t done = 0; done < body.len && code == MG_OK;) {
+        ssize_t n = pwrite(fd, body.data + done, body.len - done, (off_t)done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (errno != EINTR)
+            code = MG_E_NOMEM;
+    }
+    if (code == MG_OK)
+        code = mg_memfd_seal(fd, NULL);
+    close(fd);
+    return code;
+}
+
+/* Puts head and meta into w->meta. False when they do not fit into the channel. */
+static bool pack_meta(struct worker *w, const struct mg_run_result *result)
+{
+    w->meta.len = 0;
+    w->meta.failed = w->meta.over_limit = false;
+    w->meta.max_bytes = MG_CHANNEL_RESULT;
+    mg_run_result_pack(result, false, &w->meta);
+    return !w->meta.failed;
+}
+
+static void send_result(struct worker *w, struct mg_run_result *result)
+{
+    struct mg_msg msg;
+    bool big = false;
+    for (;;) {
+        if (!pack_meta(w, result)) {
+            fail(result, MG_E_UDF_OUTPUT,
+                 "headers, printed lines and dependencies of the run are larger than 1 MB together: print less or "
+                 "read fewer files in one run");
+            continue; /* the error itself always fits */
+        }
+        struct mg_result_head head;
+        memcpy(&head, w->meta.data, sizeof head);
+        uint64_t offset = mg_result_body_offset(&head);
+        big = result->body.len && offset + result->body.len > MG_CHANNEL_RESULT;
+        if (!big) {
+            if (result->body.len)
+                memcpy(w->channel.result + offset, result->body.data, result->body.len);
+            break;
+        }
+        if (send_big(w, result->body) == MG_OK)
+            break;
+        fail(result, MG_E_NOMEM, "there is no memory for the result");
+    }
+    memcpy(w->channel.result, w->meta.data, w->meta.len);
+    mg_msg_init(&msg, MG_MSG_DONE);
+    msg.id = w->run;
+    msg.big = big;
+    msg.bytes = w->meta.len + (big ? 0 : result->body.len);
+    send_or_leave(w, &msg);
+}
+
+static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
+{
+    struct mg_run_request request;
+    struct mg_run_result result = {.max_age_s = -1};
+    w->run = msg->id;
+    if (msg->bytes > MG_CHANNEL_REQUEST)
+        leave(EXIT_BROKEN);
+    memcpy(w->request, w->channel.request, msg->bytes);
+    if (mg_run_request_unpack((struct mg_span){w->request, msg->bytes}, &request) != MG_OK)
+        fail(&result, MG_E_INTERNAL, "the request of the run came malformed to the worker");
+    else if (!find_bundle(w, &request.code, fd))
+        fd >= 0 ? fail(&result, MG_E_INTERNAL, "the UDF's code came malformed to the worker")
+                : fail(&result, MG_E_CONFLICT, "the worker does not have the UDF's code any more");
+    else {
+        mg_vm_run(w->vm, &request, (struct mg_span){w->bundles[0].at, w->bundles[0].len}, &result);
+        compress_body(w, &request, &result);
+        if (request.result_bytes > 0 && result.body.len > (uint64_t)request.result_bytes)
+            fail(&result, MG_E_UDF_OUTPUT, "the result is larger than the limit: return less, or a coarser resolution");
+    }
+    send_result(w, &result);
+    if (fd >= 0)
+        close(fd);
+    mg_vm_prepare(w->vm);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------- */
+
+static int open_folder(const char *org_dir, const char *name, char *path, size_t size)
+{
+    int n = snprintf(path, size, "%s/%s", org_dir, name);
+    return n < 0 || (size_t)n >= size ? -1 : open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+static enum mg_err confine(struct worker *w, const struct worker_start *start, unsigned *layers,
+                           struct mg_errmsg *err)
+{
+    static char fd_dir[4096], cache_dir[4096], scratch_dir[4096];
+    int keep[2 + 33];
+    size_t n = 0;
+    int dirfd = open_folder(start->org_dir, "fd", fd_dir, sizeof fd_dir);
+    w->files.cache_dirfd = open_folder(start->org_dir, "cache", cache_dir, sizeof cache_dir);
+    int scratch = open_folder(start->org_dir, "scratch", scratch_dir, sizeof scratch_dir);
+    if (dirfd < 0 || w->files.cache_dirfd < 0 || scratch < 0)
+        return mg_err_set(err, MG_E_IO, "cannot open the folders in %s: %s", start->org_dir, strerror(errno));
+    close(scratch);
+    w->files.mounts[0] = (struct mg_mount){.dirfd = dirfd, .writable = true};
+    w->files.n_mounts = 1;
+    for (size_t i = 0; i < start->n_layers; i++)
+        w->files.mounts[w->files.n_mounts++] = start->layers[i];
+    keep[n++] = w->sock;
+    keep[n++] = w->channel.fd;
+    keep[n++] = w->files.cache_dirfd;
+    for (size_t i = 0; i < w->files.n_mounts; i++)
+        keep[n++] = w->files.mounts[i].dirfd;
+    /* Where GDAL and others put what they must write by name. */
+    setenv("TMPDIR", scratch_dir, 1);
+    setenv("CPL_TMPDIR", scratch_dir, 1);
+
+    struct mg_vm_host host = {.context = w, .call = host_call, .fetch = host_fetch, .files = &w->files};
+    enum mg_err code = mg_vm_new(&host, &w->vm, err);
+    if (code != MG_OK)
+        return code;
+    struct mg_sandbox box = {.read_paths = start->read_paths,
+                             .write_paths = (const char *const[]){fd_dir, cache_dir, scratch_dir, NULL},
+                             .keep_fds = keep,
+                             .n_keep_fds = n,
+                             .data_bytes = start->data_bytes,
+                             .file_bytes = FILE_MAX,
+                             .uid = start->uid,
+                             .gid = start->uid,
+                             .outside = start->outside};
+    code = mg_sandbox_enter(&box, layers, err);
+    if (code == MG_OK && (*layers & MG_LAYER_MANDATORY) != MG_LAYER_MANDATORY)
+        code = mg_err_set(err, MG_E_FORBIDDEN, "a mandatory layer of the sandbox is missing (%#x)", *layers);
+    return code == MG_OK ? mg_gdal_warm(err) : code;
+}
+
+int mg_worker_main(const struct worker_start *start)
+{
+    static struct worker w; /* large, and for the life of the process */
+    struct mg_errmsg err = {{0}};
+    struct mg_msg msg;
+    unsigned layers = 0;
+    int fd;
+    w.sock = start->sock;
+    w.files.cache_dirfd = -1;
+    w.request = malloc(MG_CHANNEL_REQUEST);
+    mg_buf_init(&w.gzip, 0);
+    if (!w.request || mg_channel_open(&w.channel, start->channel_fd, &err) != MG_OK) {
+        mg_log_error("a worker cannot start: %s", w.request ? err.text : "out of memory");
+        return EXIT_BROKEN;
+    }
+    enum mg_err code = confine(&w, start, &layers, &err);
+    if (code != MG_OK) {
+        mg_log_error("a worker cannot start: %s", err.text[0] ? err.text : mg_err_text(code));
+        return EXIT_SANDBOX;
+    }
+    mg_vm_prepare(w.vm);
+    mg_msg_init(&msg, MG_MSG_READY);
+    msg.layers = layers;
+    msg.pid = getpid();
+    send_or_leave(&w, &msg);
+    for (;;) {
+        receive(&w, &msg, &fd);
+        if (msg.type != MG_MSG_RUN) {
+            mg_log_error("worker: got %s while idle", mg_msg_name(msg.type));
+            return EXIT_BROKEN;
+        }
+        on_run(&w, &msg, fd);
+    }
+}
