@@ -13,11 +13,44 @@ MG_MUST_CHECK enum mg_err mg_wkb_check(struct mg_span wkb, struct mg_errmsg *err
 /* Geometry type 1..7 (point … collection); 0 when broken. */
 int mg_wkb_type(struct mg_span wkb);
 
+/* Walks the coordinate sequences of a WKB (ISO, or EWKB as PostGIS writes it) without building it. */
+struct mg_wkb_part {
+    int type;              /* 1 point, 2 line, 3 ring of a polygon */
+    uint32_t ring;         /* 0: exterior (a new polygon begins), then its holes */
+    uint32_t n;            /* points */
+    int dims;              /* doubles a point: 2 to 4 */
+    bool swap;             /* of the other byte order */
+    const uint8_t *coords; /* n * dims doubles, unaligned; borrowed from the WKB */
+};
+struct mg_wkb_iter {
+    const uint8_t *at, *end;
+    struct { uint32_t left; uint32_t type, ring; int dims; bool swap; } stack[10];
+    int depth;
+    bool failed; /* broken: what came before is good */
+};
+void mg_wkb_iter_init(struct mg_wkb_iter *iter, struct mg_span wkb);
+bool mg_wkb_next(struct mg_wkb_iter *iter, struct mg_wkb_part *part);
+static inline double mg_wkb_coord(const struct mg_wkb_part *part, size_t i) /* i counts doubles */
+{
+    uint64_t bits;
+    double value;
+    memcpy(&bits, part->coords + i * 8, 8);
+    if (part->swap)
+        bits = __builtin_bswap64(bits);
+    memcpy(&value, &bits, 8);
+    return value;
+}
+/* Whether any point of it lies in the box (edges count, holes are outside); as the spatial filter of OGR does. */
+bool mg_wkb_meets_box(struct mg_span wkb, struct mg_bounds box);
+
 MG_MUST_CHECK enum mg_err mg_wkb_from_wkt(struct mg_span wkt, struct mg_buf *out, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_wkb_from_geojson(struct mg_span json, struct mg_buf *out, struct mg_errmsg *err);
 void mg_wkb_to_wkt(struct mg_span wkb, struct mg_buf *out);
 /* RFC 7946 geometry, coordinates rounded to `decimals` (trailing zeros dropped), exterior rings anticlockwise. */
 MG_MUST_CHECK enum mg_err mg_wkb_to_geojson(struct mg_span wkb, int decimals, struct mg_buf *out);
+
+/* `value` rounded to at most 15 decimals, trailing zeros dropped; its length; 0 when it is not finite. */
+size_t mg_fixed_text(double value, int decimals, char out[40]);
 
 void mg_wkb_point(double x, double y, struct mg_buf *out);
 void mg_wkb_box(struct mg_bounds bounds, struct mg_buf *out);
@@ -27,6 +60,9 @@ void mg_wkb_box(struct mg_bounds bounds, struct mg_buf *out);
 struct mg_transform;
 MG_MUST_CHECK enum mg_err mg_transform_get(const char *from, const char *to, struct mg_transform **out,
                                            struct mg_errmsg *err);
+/* "EPSG:4326" or "OGC:CRS84"; "EPSG:3857": the CRSs that need no PROJ. */
+bool mg_crs_is_lnglat(const char *crs);
+bool mg_crs_is_merc(const char *crs);
 /* In place; points that fail become HUGE_VAL; returns how many failed. */
 size_t mg_transform_points(struct mg_transform *transform, double *x, double *y, size_t n);
 MG_MUST_CHECK enum mg_err mg_wkb_transform(struct mg_transform *transform, struct mg_span wkb, struct mg_buf *out,

@@ -50,8 +50,9 @@ struct mg_table {
     char *crs;                   /* of the geometry: "EPSG:4326" (also OGC:CRS84: x is longitude), or WKT */
 };
 
-/* Takes schema and batches (also on failure) after validating them: types we know, buffers present, offsets
- * ascending, lengths equal. A column that ends as geometry is found by metadata or by `geometry` (name, nullable). */
+/* Takes schema and batches (also on failure: both are released; the array of structs stays the caller's) after
+ * validating them: types we know, buffers present, offsets ascending, lengths equal. A column that ends as geometry
+ * is found by metadata or by `geometry` (name, nullable). */
 MG_MUST_CHECK enum mg_err mg_table_import(struct ArrowSchema *schema, struct ArrowArray *batches, size_t n_batches,
                                           const char *geometry, const char *crs, struct mg_table **out,
                                           struct mg_errmsg *err);
@@ -77,6 +78,11 @@ MG_MUST_CHECK enum mg_err mg_cursor_open(const struct mg_table *table, size_t ba
                                          struct mg_cursor **out, struct mg_errmsg *err);
 void mg_cursor_close(struct mg_cursor **cursor);
 void mg_cursor_get(struct mg_cursor *cursor, int64_t row, struct mg_cell *out);
+/* The cell as JSON (NaN: null; binary: base64), or as bare text (null and NaN: nothing). */
+void mg_cell_json(const struct mg_cell *cell, struct mg_buf *out);
+void mg_cell_text(const struct mg_cell *cell, struct mg_buf *out);
+/* ISO 8601 of a date or timestamp, not terminated; its length, 0 beyond a million years. */
+size_t mg_time_text(const struct mg_cell *cell, char out[40]);
 
 /* Builds a table column by column, row by row. */
 struct mg_table_builder;
@@ -92,7 +98,8 @@ void mg_table_builder_row(struct mg_table_builder *builder);
 MG_MUST_CHECK enum mg_err mg_table_builder_finish(struct mg_table_builder **builder, struct mg_table **out,
                                                   struct mg_errmsg *err);
 
-/* Rows whose keep[row] is not 0 (rows numbered through all batches); columns (NULL: all). Returns new. */
+/* The rows of that list, in its order (numbered through all batches; NULL: all rows); columns (NULL: all).
+ * One batch, dictionaries decoded. Returns new. */
 MG_MUST_CHECK enum mg_err mg_table_take(const struct mg_table *table, const int64_t *rows, int64_t n_rows,
                                         const int *columns, int n_columns, struct mg_table **out,
                                         struct mg_errmsg *err);
