@@ -1,11 +1,12 @@
-/* Configuration: flags, MOONGATE_* variables and moongate.conf.lua from one table (config.def). */
+/* Configuration: flags and MOONGATE_* variables from one table (config.def). */
 #ifndef MOONGATE_CONFIG_H
 #define MOONGATE_CONFIG_H
 
 #include "moongate/buf.h"
 
 /* Member, flag, type (STR, INT, BOOL, LIST: may be given several times), default text, help. The variable is
- * MOONGATE_ and the flag in capitals with _ for -. A flag counts before a variable, a variable before the file. */
+ * MOONGATE_ and the flag in capitals with _ for -. A flag counts before a variable, a variable before the default.
+ * A variable of a LIST is a comma list. `-o` is --output, `-h` is --help; `--` ends the flags. */
 struct mg_config {
 #define MG_CONFIG_STR(member, flag, fallback, help) const char *member;
 #define MG_CONFIG_INT(member, flag, fallback, min, max, help) int64_t member;
@@ -24,5 +25,7 @@ struct mg_config {
 MG_MUST_CHECK enum mg_err mg_config_parse(int argc, char **argv, struct mg_config *out, struct mg_errmsg *err);
 /* A line for each flag, for --help. */
 void mg_config_help(struct mg_buf *out);
+/* The same for some flags only (names without dashes, NULL-terminated). */
+void mg_config_help_of(const char *const *flags, struct mg_buf *out);
 
 #endif

@@ -34,6 +34,8 @@ struct mg_sig {
 };
 MG_MUST_CHECK enum mg_err mg_sig_parse(struct mg_span json, struct mg_sig **out, struct mg_errmsg *err);
 void mg_sig_free(struct mg_sig **sig);
+/* "bounds" for MG_T_BOUNDS. Static. */
+const char *mg_type_name(enum mg_type type);
 
 /* One parameter as it came: text from a query, or JSON from a body. */
 struct mg_given {
@@ -55,7 +57,7 @@ struct mg_call {
  * reserved names are passed over (the caller took them out or means them to be ignored). */
 MG_MUST_CHECK enum mg_err mg_sig_coerce(const struct mg_sig *sig, const struct mg_call *call, struct mg_buf *args,
                                         struct mg_buf *extra, struct mg_buf *detail, struct mg_errmsg *err);
-/* "90s", "12h", "1d", "15m", "0", seconds; false when malformed. */
+/* "90s", "12h", "1d", "15m", "2w", "0", seconds; at most a century; false when malformed. */
 bool mg_duration_parse(struct mg_span text, int64_t *seconds);
 /* format, dtype_out_vector, dtype_out_raster, cache_max_age, size, tms, _cache_id …: never parameters of a UDF. */
 bool mg_reserved_name(struct mg_span name);
