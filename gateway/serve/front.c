@@ -8,22 +8,46 @@
 #include "moongate/msg.h"
 
 #include <errno.h>
+#include <ftw.h>
 #include <grp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
+static uid_t new_uid;
+static gid_t new_gid;
+
+static int give(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+    (void)type;
+    (void)at;
+    if (st->st_uid != new_uid && lchown(path, new_uid, new_gid) < 0)
+        mg_log_warn("%s: %s", path, strerror(errno));
+    return 0;
+}
+
+/* Started as root: what the front keeps becomes its own, and the rest of root's rights is given up. */
 static void become(const struct mg_front_config *config)
 {
+    static const char *const parts[] = {"state", "cache", "server.key"};
     if (!config->uid || geteuid() != 0)
         return;
-    if (setgroups(0, NULL) || setresgid(config->gid, config->gid, config->gid) ||
-        setresuid(config->uid, config->uid, config->uid))
+    new_uid = config->uid;
+    new_gid = config->gid;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        char path[1100];
+        snprintf(path, sizeof path, "%s/%s", config->engine.data_dir, parts[i]);
+        nftw(path, give, 16, FTW_PHYS);
+    }
+    if (setgroups(0, NULL) || setresgid(new_gid, new_gid, new_gid) || setresuid(new_uid, new_uid, new_uid)) {
         mg_log_error("the front cannot become uid %u: %s", config->uid, strerror(errno));
-    prctl(PR_SET_DUMPABLE, 0);
+        _exit(1);
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* lost with the change of uid */
 }
 
 static enum mg_err fill_catalog(struct mg_engine *engine, const struct mg_front_config *config, struct mg_errmsg *err)
@@ -123,11 +147,12 @@ int mg_front_main(int control, void *context)
     struct mg_http_server *http = NULL;
     mg_child_setup("front");
     mg_pages_load(&app, config->web_dir);
-    become(config);
     mg_access_log_open(config->access_log, config->quiet);
     mg_random(&app.id_seed, sizeof app.id_seed);
     snprintf(app.base_url, sizeof app.base_url, "%s", config->base_url);
     enum mg_err status = mg_engine_open(&config->engine, &app.engine, &err);
+    if (!status)
+        become(config);
     if (!status)
         status = fill_catalog(app.engine, config, &err);
     if (!status)

