@@ -11,10 +11,6 @@
 #include <math.h>
 #include <stdlib.h>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3")
-#endif
-
 static const struct {
     double low, high; /* what is black and what is white */
 } ranges[MG_SAMPLE_COUNT] = {

@@ -6,11 +6,6 @@
 
 #include "moongate/codec.h"
 
-/* -O2 of gcc 12 does not vectorise these loops; the interleaving ones gain a factor of four. */
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3")
-#endif
-
 static int colour_bands(const struct mg_raster *raster)
 {
     return raster->bands == 2 || raster->bands == 4 ? raster->bands - 1 : raster->bands;

@@ -11,10 +11,6 @@
 
 #include <stdlib.h>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("O3")
-#endif
-
 enum colour_type { GREY = 0, RGB = 2, PALETTE = 3, GREY_ALPHA = 4, RGBA = 6 };
 enum filter { NONE, SUB, UP, AVERAGE, PAETH, FILTERS };
 enum { BATCH = 128 << 10 };

@@ -5,9 +5,9 @@
  * the encoded file is copied once. */
 #include "moongate/codec.h"
 
-#include <gdal.h>
+#include "geo/gdal_setup.h"
+
 #include <math.h>
-#include <ogr_srs_api.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -61,28 +61,19 @@ static GDALDatasetH over_samples(const struct mg_raster *raster)
     return set;
 }
 
-/* GDAL would also take a file's name or a URL. */
-static bool is_definition(const char *crs)
-{
-    struct mg_span text = mg_span(crs);
-    return mg_span_starts(text, "EPSG:") || mg_span_starts(text, "OGC:") || mg_span_starts(text, "ESRI:") ||
-           mg_span_starts(text, "+proj=") || strchr(crs, '[');
-}
-
 static enum mg_err set_georef(GDALDatasetH set, const struct mg_raster *raster, struct mg_errmsg *err)
 {
+    OGRSpatialReferenceH crs;
     if (raster->has_georef)
         GDALSetGeoTransform(set, (double *)(uintptr_t)raster->geotransform);
     if (!raster->crs)
         return MG_OK;
-    OGRSpatialReferenceH srs = OSRNewSpatialReference(NULL);
-    enum mg_err e = MG_OK;
-    if (!srs || !is_definition(raster->crs) || OSRSetFromUserInput(srs, raster->crs) != OGRERR_NONE)
-        e = mg_err_set(err, MG_E_NO_CRS, "tif: the raster's CRS \"%.100s\" is not known", raster->crs);
-    else
-        GDALSetSpatialRef(set, srs);
-    OSRDestroySpatialReference(srs);
-    return e;
+    enum mg_err e = mg_crs_parse(raster->crs, &crs, err);
+    if (e)
+        return e;
+    GDALSetSpatialRef(set, crs);
+    OSRRelease(crs);
+    return MG_OK;
 }
 
 static int transparent_index(const struct mg_raster *raster)
