@@ -2,14 +2,15 @@
  *
  * Values are checksummed; a wrong one is a miss and is deleted. Bodies over 1 MB lie in files beside it. Evicted by
  * age of use when over the bound. NOSYNC: a crash may lose entries, never serve torn ones. An environment that
- * cannot be opened (truncated, damaged) is renamed aside and made anew. Thread-safe. */
+ * cannot be opened (truncated, damaged) is renamed aside and made anew. A process opens it once, and not across a
+ * fork; several processes may have it open (the CLI beside the server). Thread-safe. */
 #ifndef MOONGATE_CACHE_H
 #define MOONGATE_CACHE_H
 
 #include "moongate/crypto.h"
 
 struct mg_cache;
-/* max_bytes 0: 10 % of the free disk, at most 10 GB. */
+/* max_bytes 0: as when it was made; then 10 % of the free disk, at most 10 GB. */
 MG_MUST_CHECK enum mg_err mg_cache_open(const char *cache_dir, uint64_t max_bytes, struct mg_cache **out,
                                         struct mg_errmsg *err);
 void mg_cache_close(struct mg_cache **cache);
@@ -20,7 +21,7 @@ MG_MUST_CHECK enum mg_err mg_cache_get(struct mg_cache *cache, const struct mg_h
 /* Stores; replaces. `group` (a UDF's identity) is what purge names. */
 MG_MUST_CHECK enum mg_err mg_cache_put(struct mg_cache *cache, const struct mg_hash *key, const struct mg_hash *group,
                                        struct mg_span meta, struct mg_span body, struct mg_errmsg *err);
-/* Rewrites the meta of an entry that is there (new times of a revalidation). */
+/* MG_OK too where there is none. */
 MG_MUST_CHECK enum mg_err mg_cache_del(struct mg_cache *cache, const struct mg_hash *key);
 /* NULL group: everything. `deleted` gets the number of entries. */
 MG_MUST_CHECK enum mg_err mg_cache_purge(struct mg_cache *cache, const struct mg_hash *group, int64_t *deleted,

@@ -2,7 +2,7 @@
  *
  * Every acknowledged write is on disk (full sync). The environment carries a format version: newer code migrates
  * an older one, older code refuses a newer one. Several processes may have it open (the CLI beside the server);
- * each look-up sees the last commit. Thread-safe: readers never block. */
+ * each look-up sees the last commit. A process opens it once, and not across a fork. Thread-safe: readers never block. */
 #ifndef MOONGATE_STATE_H
 #define MOONGATE_STATE_H
 
@@ -42,6 +42,9 @@ MG_MUST_CHECK enum mg_err mg_token_of_account(struct mg_state *state, const char
 /* By its text, or by at least 8 hex digits of its id. MG_E_NOT_FOUND; MG_E_CONFLICT when the digits are ambiguous. */
 MG_MUST_CHECK enum mg_err mg_token_revoke(struct mg_state *state, const char *org, struct mg_span text_or_id,
                                           struct mg_token *out, struct mg_errmsg *err);
+/* Switches a token off, or on again; found as by revoke. */
+MG_MUST_CHECK enum mg_err mg_token_enable(struct mg_state *state, const char *org, struct mg_span text_or_id,
+                                          bool enabled, struct mg_token *out, struct mg_errmsg *err);
 /* Each token of the organisation, in the order of creation; return false to stop. */
 typedef bool mg_token_each_f(void *context, const struct mg_token *token);
 MG_MUST_CHECK enum mg_err mg_token_each(struct mg_state *state, const char *org, mg_token_each_f *each, void *context,

@@ -1,0 +1,93 @@
+/* Cache, inside: its databases, the record of an entry, and the marks of use. */
+#ifndef MOONGATE_STORE_CACHE_INTERNAL_H
+#define MOONGATE_STORE_CACHE_INTERNAL_H
+
+#include "env.h"
+#include "moongate/cache.h"
+
+#include <stdatomic.h>
+
+enum db {
+    DB_ENTRIES, /* key -> struct record, meta, and the body unless it lies in a file */
+    DB_USES,    /* key -> struct use */
+    DB_AGES,    /* big-endian stamp, key -> nothing: oldest use first */
+    DB_GROUPS,  /* group, key -> nothing */
+    DB_TOTALS,  /* "totals" -> struct totals */
+    DB_COUNT
+};
+
+enum {
+    CACHE_FORMAT = 1,         /* of the structs below: another one is set aside */
+    CACHE_INLINE_MAX = 1 << 20,
+    CACHE_MARKS = 1 << 16,
+    CACHE_VERIFIED = 256,
+};
+
+struct record {
+    uint64_t check;   /* CRC-64 of the key, the rest of this, meta and body */
+    uint64_t file;    /* number in the name of the body's file; 0: the body is here */
+    uint64_t body_len;
+    uint32_t meta_len, format;
+    struct mg_hash group;
+};
+struct use {
+    uint64_t stamp, file, bytes; /* bytes on disk, rounded up to what LMDB needs */
+    struct mg_hash group;
+};
+struct totals {
+    uint64_t bytes, clock; /* the clock counts puts: the stamp of an entry's last known use */
+    uint64_t format;
+};
+
+struct mg_cache {
+    struct env env;
+    MDB_dbi db[DB_COUNT];
+    uint64_t max_bytes;
+    char dir[4000];
+    _Atomic int64_t evicted, damaged, swept;
+    /* Uses since the last tend, by the first eight bytes of the key; two keys on one slot cost one mark. */
+    _Atomic uint64_t marks[CACHE_MARKS];
+    /* Files whose bytes were checked by this process: number xor time of change. */
+    _Atomic uint64_t verified[CACHE_VERIFIED];
+};
+
+/* Files to unlink once the transaction that forgets them is committed. */
+struct doomed {
+    struct mg_buf files; /* struct mg_hash key, uint64_t file, repeated */
+};
+
+uint64_t cache_check_start(const struct mg_hash *key, const struct record *record, struct mg_span meta);
+uint64_t cache_check_more(uint64_t check, const void *data, size_t len);
+
+/* cache_files.c */
+MG_MUST_CHECK enum mg_err cache_file_write(struct mg_cache *cache, const struct mg_hash *key, uint64_t file,
+                                           struct mg_span body, struct mg_errmsg *err);
+/* A descriptor of a file whose length and bytes are those of the record, or -1. */
+int cache_file_open(struct mg_cache *cache, const struct mg_hash *key, const struct record *record,
+                    struct mg_span meta);
+void cache_file_unlink(struct mg_cache *cache, const struct mg_hash *key, uint64_t file);
+/* Unlinks files that no entry names and that are older than an hour. */
+void cache_files_sweep(struct mg_cache *cache, int64_t now_s);
+
+/* cache_evict.c; all within a write transaction, LMDB's result. */
+int cache_totals_get(struct mg_cache *cache, MDB_txn *txn, struct totals *out);
+int cache_totals_put(struct mg_cache *cache, MDB_txn *txn, const struct totals *totals);
+/* Deletes the entry with all that points to it; MDB_NOTFOUND. */
+int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key, struct totals *totals,
+               struct doomed *doomed);
+/* Drops the entries of the oldest use until totals->bytes <= goal, at most `most` of them; a marked one is made young
+ * instead. */
+int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most, struct totals *totals,
+                struct doomed *doomed);
+/* Writes the marks down as new stamps. */
+void cache_marks_flush(struct mg_cache *cache);
+void cache_unlink_doomed(struct mg_cache *cache, struct doomed *doomed);
+
+static inline uint64_t cache_prefix(const struct mg_hash *key)
+{
+    uint64_t prefix;
+    memcpy(&prefix, key->bytes, sizeof prefix);
+    return prefix;
+}
+
+#endif
