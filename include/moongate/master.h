@@ -24,10 +24,15 @@ struct mg_master {
     /* Called once in the master when every child has said STARTED the first time. */
     void (*on_ready)(void *context);
     void *context;
-    const char *run_dir; /* crash reports (crash-<name>.txt: signal or status, time) are written here */
+    const char *run_dir; /* crash reports (crash-<name>.txt: signal or status, time) are written here; NULL: none */
+    unsigned grace_ms;   /* for the front to drain at a stop; 0: 10,000. The others then have 2,000 */
+    unsigned ping_ms;    /* 0: 5,000 */
+    unsigned backoff_ms; /* first wait before a restart; 0: 100 */
 };
 
-/* Runs until stopped; returns the exit code. Back-off: 100 ms doubling to 10 s, reset after 60 s of life. */
+/* Runs until stopped; returns the exit code. Back-off: 100 ms doubling to 10 s, reset after 60 s of life. A child
+ * that exits with a status before all have STARTED the first time (a broken set-up, not a crash) stops all, and its
+ * status is the exit code. A second SIGTERM or SIGINT kills at once. */
 int mg_master_run(const struct mg_master *master);
 
 /* What a child does first (the master has done it when main is called): its name, PR_SET_PDEATHSIG, and signals:
