@@ -13,7 +13,7 @@ MG_MUST_CHECK enum mg_err mg_landlock_enforce(int ruleset, struct mg_errmsg *err
 
 /* Loads the filter (made by mg_sandbox_prepare, or now). */
 MG_MUST_CHECK enum mg_err mg_seccomp_enforce(struct mg_errmsg *err);
-/* The filter is asked these with arguments that no program has a use for: it answers them with EPERM, the bare kernel
+/* The filter is asked these with arguments that no program has a use for: it answers them with EACCES, the bare kernel
  * with another error, so that a probe need not die to learn that the filter holds. */
 enum { MG_PROBE_PTRACE = 0x4d47 };
 

@@ -74,12 +74,12 @@ static const struct {
     {SCMP_SYS(prctl), SCMP_ACT_ALLOW, 1, {ARG(0, SCMP_CMP_EQ, PR_GET_NO_NEW_PRIVS)}},
     {SCMP_SYS(tgkill), SCMP_ACT_ALLOW, 1, {ARG(0, SCMP_CMP_EQ, OWN_PID)}},
     {SCMP_SYS(clone3), SCMP_ACT_ERRNO(ENOSYS), 0, {{0}}}, /* glibc then asks clone, and is told EPERM */
-    {SCMP_SYS(execve), SCMP_ACT_ERRNO(EPERM), 1, {ARG(0, SCMP_CMP_EQ, 0)}},
+    {SCMP_SYS(execve), SCMP_ACT_ERRNO(EACCES), 1, {ARG(0, SCMP_CMP_EQ, 0)}},
     {SCMP_SYS(execve), SCMP_ACT_KILL_PROCESS, 1, {ARG(0, SCMP_CMP_NE, 0)}},
     {SCMP_SYS(execveat), SCMP_ACT_KILL_PROCESS, 0, {{0}}},
-    {SCMP_SYS(ptrace), SCMP_ACT_ERRNO(EPERM), 1, {ARG(0, SCMP_CMP_EQ, MG_PROBE_PTRACE)}},
+    {SCMP_SYS(ptrace), SCMP_ACT_ERRNO(EACCES), 1, {ARG(0, SCMP_CMP_EQ, MG_PROBE_PTRACE)}},
     {SCMP_SYS(ptrace), SCMP_ACT_KILL_PROCESS, 1, {ARG(0, SCMP_CMP_NE, MG_PROBE_PTRACE)}},
-    {SCMP_SYS(kill), SCMP_ACT_ERRNO(EPERM), 1, {ARG(1, SCMP_CMP_EQ, 0)}},
+    {SCMP_SYS(kill), SCMP_ACT_ERRNO(EACCES), 1, {ARG(1, SCMP_CMP_EQ, 0)}},
     {SCMP_SYS(kill), SCMP_ACT_KILL_PROCESS, 1, {ARG(1, SCMP_CMP_NE, 0)}},
 };
 
