@@ -19,6 +19,7 @@
 enum {
     BLOCK_SIDE = 512,
     BLOCK_SLACK = 16, /* a 512-pixel tile with its margin is one block */
+    MAX_RATIO = 32,   /* kernels of more taps cost more than they improve */
     LEAST_BLOCK = 16, /* below this a block is not divided further */
 };
 static const double max_window_pixels = 64e6, large_window_pixels = 4e6, thin_above_pixels = 1.5e6;
@@ -166,7 +167,9 @@ static void choose_level(struct reader *r)
     double w = fmin(r->grid->width, BLOCK_SIDE), h = fmin(r->grid->height, BLOCK_SIDE);
     double pixels = fmin(w * rx, level->width) * fmin(h * ry, level->height);
     r->factor = 1;
-    while (pixels > thin_above_pixels && fmin(rx, ry) >= 2 && r->factor < 1 << 20) {
+    /* Nearest has no kernel that could grow, and is exact as long as it is not thinned. */
+    double most = r->options->resampling == MG_NEAREST ? HUGE_VAL : MAX_RATIO;
+    while (fmin(rx, ry) >= (pixels > thin_above_pixels ? 2 : most) && r->factor < 1 << 20) {
         r->factor *= 2;
         pixels /= 4;
         rx /= 2;
@@ -372,7 +375,9 @@ static enum mg_err read_block(struct reader *r, int x0, int y0, int w, int h, st
     double slack_x = 4 * r->ratio_x + 4, slack_y = 4 * r->ratio_y + 4;
     const double reach[4] = {s->global ? -1e300 : -slack_x, -slack_y, s->global ? 1e300 : s->width + slack_x,
                              s->height + slack_y};
-    double tolerance = 0.125 * fmax(1, fmin(r->ratio_x, r->ratio_y));
+    /* A wide kernel hides what is small beside it; nearest shows every source pixel. */
+    double coarse = r->options->resampling == MG_NEAREST ? 1 : fmax(1, fmin(r->ratio_x, r->ratio_y));
+    double tolerance = 0.125 * coarse;
     struct mg_patches patches = {0};
     struct mg_window win;
     double covered[4];
