@@ -1,0 +1,424 @@
+/* The Lua machine: compiles the library once, keeps one fresh state ready, and runs a request in it.
+ *
+ * A run: load the UDF's file from the bundle (text), call it, call the function that it gave to moon.udf with the
+ * arguments by name, make the answer. The used state is closed when the next one is made, between runs. */
+#include "vm.h"
+
+#include "moongate/raster_read.h"
+
+#include <dirent.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct vm_module vm_modules[VM_MAX_MODULES];
+size_t vm_n_modules;
+
+enum { EXTERN_FACTOR = 3 }; /* rasters and tables may take that many times the limit of the Lua heap */
+
+const struct vm_module *vm_module_find(struct mg_span name)
+{
+    for (size_t i = 0; i < vm_n_modules; i++)
+        if (mg_span_is(name, vm_modules[i].name))
+            return &vm_modules[i];
+    return NULL;
+}
+
+static int64_t now_us(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
+}
+
+/* compile(text, name): stripped bytecode as a string */
+static int l_compile(lua_State *L)
+{
+    size_t len;
+    const char *text = luaL_checklstring(L, 1, &len);
+    lua_getglobal(L, "string");
+    lua_getfield(L, -1, "dump");
+    if (luaL_loadbufferx(L, text, len, lua_tostring(L, 2), "t") != 0)
+        return lua_error(L);
+    lua_pushboolean(L, 1);
+    lua_call(L, 2, 1);
+    return 1;
+}
+
+static enum mg_err read_file(const char *path, struct mg_buf *out, struct mg_errmsg *err)
+{
+    char piece[16384];
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return mg_err_set(err, MG_E_NO_FILE, "%s cannot be read", path);
+    for (size_t n; (n = fread(piece, 1, sizeof piece, file)) > 0;)
+        mg_buf_put(out, piece, n);
+    fclose(file);
+    return mg_buf_status(out, err);
+}
+
+static enum mg_err compile_module(lua_State *L, const char *dir, const char *file, struct mg_errmsg *err)
+{
+    char path[1024];
+    struct mg_buf text;
+    struct vm_module *module = &vm_modules[vm_n_modules];
+    size_t stem = strlen(file) - 4, len;
+    enum mg_err status = MG_OK;
+    mg_buf_init(&text, 1 << 20);
+    if (vm_n_modules == VM_MAX_MODULES || stem >= sizeof module->name)
+        return mg_err_set(err, MG_E_INTERNAL, "%s: too many modules, or too long a name", file);
+    snprintf(path, sizeof path, "%s/moon/%s", dir, file);
+    status = read_file(path, &text, err);
+    if (status != MG_OK)
+        goto out;
+    lua_settop(L, 0);
+    lua_pushcfunction(L, l_compile);
+    lua_pushlstring(L, text.data ? text.data : "", text.len);
+    lua_pushfstring(L, "=moon/%s", file);
+    if (lua_pcall(L, 2, 1, 0) != 0) {
+        status = mg_err_set(err, MG_E_INTERNAL, "the Lua library is broken: %s", lua_tostring(L, -1));
+        goto out;
+    }
+    const char *code = lua_tolstring(L, -1, &len);
+    module->code = malloc(len);
+    if (!module->code) {
+        status = mg_err_set(err, MG_E_NOMEM, "out of memory");
+        goto out;
+    }
+    memcpy(module->code, code, len);
+    module->len = len;
+    memcpy(module->name, file, stem);
+    module->name[stem] = 0;
+    vm_n_modules++;
+out:
+    mg_buf_fini(&text);
+    return status;
+}
+
+enum mg_err mg_vm_setup(const char *lua_dir, struct mg_errmsg *err)
+{
+    char path[1024];
+    enum mg_err status = MG_OK;
+    snprintf(path, sizeof path, "%s/moon", lua_dir);
+    DIR *dir = opendir(path);
+    if (!dir)
+        return mg_err_set(err, MG_E_NO_FILE, "the Lua library is not in %s", path);
+    lua_State *L = luaL_newstate();
+    if (!L) {
+        closedir(dir);
+        return mg_err_set(err, MG_E_NOMEM, "out of memory");
+    }
+    luaL_openlibs(L);
+    for (size_t i = 0; i < vm_n_modules; i++)
+        free(vm_modules[i].code);
+    vm_n_modules = 0;
+    for (struct dirent *entry; status == MG_OK && (entry = readdir(dir));) {
+        size_t len = strlen(entry->d_name);
+        if (len > 4 && entry->d_name[0] != '.' && strcmp(entry->d_name + len - 4, ".lua") == 0)
+            status = compile_module(L, lua_dir, entry->d_name, err);
+    }
+    lua_close(L);
+    closedir(dir);
+    if (status == MG_OK && !vm_module_find(MG_SPAN("core")))
+        status = mg_err_set(err, MG_E_NO_FILE, "%s/core.lua is not there", path);
+    if (status == MG_OK)
+        mg_gdal_setup();
+    return status;
+}
+
+struct mg_buf *vm_scratch(lua_State *L, int i)
+{
+    struct mg_buf *buf = &vm_of(L)->scratch[i];
+    buf->len = 0;
+    buf->failed = buf->over_limit = false;
+    buf->max_bytes = 0;
+    if (buf->data)
+        buf->data[0] = 0;
+    return buf;
+}
+
+static void reset(struct mg_buf *buf)
+{
+    buf->len = 0;
+    buf->failed = buf->over_limit = false;
+    if (buf->data)
+        buf->data[0] = 0;
+}
+
+#define EACH_BUF(vm, do) \
+    do(&(vm)->log); do(&(vm)->deps); do(&(vm)->seen); do(&(vm)->headers); do(&(vm)->mime); do(&(vm)->body); \
+    do(&(vm)->fault.message); do(&(vm)->fault.file); do(&(vm)->fault.traceback)
+
+enum mg_err mg_vm_new(const struct mg_vm_host *host, struct mg_vm **out, struct mg_errmsg *err)
+{
+    struct mg_vm *vm = calloc(1, sizeof *vm);
+    if (!vm)
+        return mg_err_set(err, MG_E_NOMEM, "out of memory");
+    vm->host = *host;
+    mg_vsimoon_install();
+    if (!vm_state_open(vm)) {
+        enum mg_err status = mg_err_set(err, MG_E_INTERNAL, "the Lua machine does not start: %s",
+                                        vm->fault.message.data ? vm->fault.message.data : "out of memory");
+        mg_vm_free(&vm);
+        return status;
+    }
+    *out = vm;
+    return MG_OK;
+}
+
+void mg_vm_free(struct mg_vm **vm)
+{
+    if (!*vm)
+        return;
+    vm_state_close(*vm);
+    EACH_BUF(*vm, mg_buf_fini);
+    for (int i = 0; i < VM_SCRATCH; i++)
+        mg_buf_fini(&(*vm)->scratch[i]);
+    free(*vm);
+    *vm = NULL;
+}
+
+void mg_vm_prepare(struct mg_vm *vm)
+{
+    if (vm->L && !vm->used)
+        return;
+    vm_state_close(vm);
+    /* Keeps the results of the last run; only the state is new. When it fails, the run says so. */
+    (void)vm_state_open(vm);
+}
+
+void vm_log(struct mg_vm *vm, struct mg_span line)
+{
+    static const char cut[] = "[the log was cut at 64 kB]\n";
+    if (vm->log_cut)
+        return;
+    if (vm->log.len + line.len + 1 > VM_LOG_BYTES) {
+        vm->log_cut = true;
+        mg_buf_put(&vm->log, cut, sizeof cut - 1);
+        return;
+    }
+    mg_buf_put(&vm->log, line.data, line.len);
+    mg_buf_char(&vm->log, '\n');
+}
+
+void vm_note(struct mg_vm *vm, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    va_start(args, format);
+    int n = vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (n > 0)
+        vm_log(vm, (struct mg_span){text, (size_t)n < sizeof text ? (size_t)n : sizeof text - 1});
+}
+
+void vm_dep(struct mg_vm *vm, const char *kind, struct mg_span name, struct mg_span version)
+{
+    /* `seen` holds kind and name of what was recorded; the first version counts. */
+    struct mg_unpack in;
+    mg_unpack_init(&in, vm->seen.data, vm->seen.len);
+    while (mg_unpack_peek(&in)) {
+        struct mg_span k = mg_unpack_bytes(&in), n = mg_unpack_bytes(&in);
+        if (mg_span_is(k, kind) && mg_span_eq(n, name))
+            return;
+    }
+    mg_pack_str(&vm->seen, kind);
+    mg_pack_bytes(&vm->seen, name.data, name.len);
+    mg_pack_str(&vm->deps, kind);
+    mg_pack_bytes(&vm->deps, name.data, name.len);
+    mg_pack_bytes(&vm->deps, version.data, version.len);
+    vm->n_deps++;
+}
+
+void vm_dep_file(struct mg_vm *vm, const char *name)
+{
+    if (strstr(name, "://") && strncmp(name, "fd://", 5) != 0)
+        return; /* remote: its version is known once it was fetched */
+    char version[64] = "-";
+    if (vm->host.files)
+        mg_files_version(vm->host.files, name, version, sizeof version);
+    vm_dep(vm, "file", mg_span(name), mg_span(version));
+}
+
+static void on_seen(void *context, const char *name, const char *version)
+{
+    bool remote = strncmp(name, "http://", 7) == 0 || strncmp(name, "https://", 8) == 0;
+    vm_dep(context, remote ? "url" : "file", mg_span(name), mg_span(version));
+}
+
+/* What the protected part of a run works on. */
+struct task {
+    struct mg_run_result *result;
+    struct mg_value value;
+    int64_t called_us;
+};
+
+/* The UDF's own file: by its name, else the only Lua file that there is. */
+static struct mg_span main_file(struct mg_vm *vm, char *chunk, size_t size)
+{
+    const struct mg_run_request *request = vm->request;
+    snprintf(chunk, size, "@%.*s.lua", (int)request->udf.len, request->udf.data);
+    struct mg_span text = vm_bundle_file(vm->bundle, mg_span(chunk + 1));
+    if (text.data)
+        return text;
+    struct mg_unpack in;
+    struct mg_span only = {0};
+    size_t found = 0;
+    mg_unpack_init(&in, vm->bundle.data, vm->bundle.len);
+    size_t n = mg_unpack_count(&in, 4096);
+    for (size_t i = 0; i < n && !in.failed; i++) {
+        struct mg_span file = mg_unpack_bytes(&in), bytes = mg_unpack_bytes(&in);
+        if (!in.failed && file.len > 4 && memcmp(file.data + file.len - 4, ".lua", 4) == 0) {
+            snprintf(chunk, size, "@%.*s", (int)file.len, file.data);
+            only = bytes;
+            found++;
+        }
+    }
+    return found == 1 ? only : (struct mg_span){0};
+}
+
+static int run_protected(lua_State *L)
+{
+    struct mg_vm *vm = vm_of(L);
+    struct task *task = lua_touserdata(L, 1);
+    struct mg_errmsg why = {""};
+    char chunk[160];
+    lua_settop(L, 0);
+    if (!vm_bundle_check(vm->bundle, &why))
+        vm_raise(L, MG_E_UDF_BROKEN, "%s", why.text);
+    struct mg_span text = main_file(vm, chunk, sizeof chunk);
+    if (!text.data)
+        vm_raise(L, MG_E_UDF_BROKEN, "there is no file %s", chunk + 1);
+    if (luaL_loadbufferx(L, text.data, text.len, chunk, "t") != 0)
+        lua_error(L);
+    lua_call(L, 0, 1);
+    /* inner.udf(value) -> function, or raises when the file did not return a UDF */
+    vm_push_internal(L, "udf_of");
+    lua_insert(L, 1);
+    lua_call(L, 1, 2); /* function, record */
+    if (vm->request->mode == MG_RUN_DESCRIBE) {
+        vm_load_module(L, "describe");
+        vm_push_internal(L, "describe");
+        lua_pushvalue(L, 2);
+        lua_pushlstring(L, text.data, text.len);
+        lua_call(L, 2, 1);
+        if (!vm_json_write(L, -1, &vm->body, &why))
+            vm_raise(L, MG_E_UDF_BROKEN, "moon.udf: %s", why.text);
+        return 0;
+    }
+    vm->loading = false;
+    lua_settop(L, 1);
+    int n;
+    lua_pushvalue(L, 1);
+    vm_push_arguments(L, 1, &n);
+    lua_call(L, n, LUA_MULTRET);
+    task->called_us = now_us(CLOCK_MONOTONIC);
+    vm_finish(L, 2, lua_gettop(L) - 1, task->result, &task->value);
+    return 0;
+}
+
+/* What went wrong when Lua itself could not make an error object. */
+static void fault_of_status(struct mg_vm *vm, lua_State *L, int status)
+{
+    if (vm->fault.err == MG_OK) {
+        const char *text = lua_tostring(L, -1);
+        vm->fault.err = status == LUA_ERRMEM ? MG_E_UDF_MEMORY : MG_E_UDF;
+        if (status == LUA_ERRMEM || !text)
+            mg_buf_printf(&vm->fault.message, "the UDF used more than its %lld MB of memory",
+                          (long long)vm->lua_limit >> 20);
+        else
+            mg_buf_str(&vm->fault.message, text);
+    }
+}
+
+static void report_fault(struct mg_vm *vm, struct mg_run_result *result)
+{
+    struct vm_fault *fault = &vm->fault;
+    if (vm->hit_limit && (fault->err == MG_E_UDF || fault->err == MG_E_UDF_MEMORY))
+        fault->err = MG_E_UDF_MEMORY;
+    else if (vm->loading && fault->err != MG_E_UDF_MEMORY)
+        fault->err = MG_E_UDF_BROKEN;
+    result->err = fault->err;
+    result->status = mg_err_status(fault->err);
+    result->message = (struct mg_span){fault->message.data, fault->message.len};
+    result->file = (struct mg_span){fault->file.data, fault->file.len};
+    result->line = fault->line;
+    result->traceback = (struct mg_span){fault->traceback.data, fault->traceback.len};
+    result->body = result->codec = result->mime = result->headers = (struct mg_span){0};
+    result->compressible = result->by_accept = result->empty = false;
+}
+
+/* Puts the count in front of packed items. */
+static struct mg_span counted(struct mg_vm *vm, struct mg_buf *items, size_t n, int i)
+{
+    struct mg_buf *all = vm_scratch(vm->L, i);
+    mg_pack_int(all, (int64_t)n);
+    mg_buf_put(all, items->data, items->len);
+    return (struct mg_span){all->data, all->len};
+}
+
+static void begin(struct mg_vm *vm, const struct mg_run_request *request, struct mg_span bundle)
+{
+    EACH_BUF(vm, reset);
+    for (int i = 0; i < VM_SCRATCH; i++)
+        reset(&vm->scratch[i]);
+    vm->body.max_bytes = 0;
+    vm->fault.err = MG_OK;
+    vm->fault.line = 0;
+    vm->n_deps = vm->n_headers = 0;
+    vm->log_cut = false;
+    vm->loading = true;
+    vm->request = request;
+    vm->bundle = bundle;
+    vm->used = true;
+    vm->lua_limit = request->lua_bytes > 0 ? (size_t)request->lua_bytes : 256u << 20;
+    vm->extern_limit = vm->lua_limit * EXTERN_FACTOR;
+    mg_vsimoon_use(vm->host.files, vm->host.fetch, on_seen, vm);
+}
+
+void mg_vm_run(struct mg_vm *vm, const struct mg_run_request *request, struct mg_span bundle,
+               struct mg_run_result *result)
+{
+    int64_t start = now_us(CLOCK_MONOTONIC), cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
+    *result = (struct mg_run_result){.status = 200, .max_age_s = -1};
+    mg_vm_prepare(vm);
+    if (!vm->L) {
+        result->err = MG_E_INTERNAL;
+        result->status = mg_err_status(result->err);
+        result->message = MG_SPAN("the Lua machine does not start");
+        result->retire = true;
+        return;
+    }
+    begin(vm, request, bundle);
+    if (request->mode == MG_RUN_VALUE) {
+        char hex[65];
+        mg_hash_hex(&request->code, hex);
+        vm_dep(vm, "udf", request->udf, (struct mg_span){hex, 64});
+    }
+    struct task task = {.result = result};
+    lua_State *L = vm->L;
+    lua_settop(L, 0);
+    lua_pushcfunction(L, vm_on_error);
+    lua_pushcfunction(L, run_protected);
+    lua_pushlightuserdata(L, &task);
+    int status = lua_pcall(L, 1, 0, 1);
+    if (status != 0)
+        fault_of_status(vm, L, status);
+    int64_t ran = now_us(CLOCK_MONOTONIC);
+    result->lua_us = (task.called_us ? task.called_us : ran) - start;
+    if (vm->fault.err == MG_OK && request->mode == MG_RUN_ANSWER) {
+        vm_encode(vm, &task.value, result);
+        result->encode_us = now_us(CLOCK_MONOTONIC) - start - result->lua_us;
+    } else {
+        result->body = (struct mg_span){vm->body.data, vm->body.len};
+    }
+    result->headers = counted(vm, &vm->headers, vm->n_headers, 0);
+    result->deps = counted(vm, &vm->deps, vm->n_deps, 1);
+    if (vm->fault.err != MG_OK)
+        report_fault(vm, result);
+    result->log = (struct mg_span){vm->log.data, vm->log.len};
+    result->retire = vm->hit_limit;
+    result->cpu_us = now_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    mg_vsimoon_use(vm->host.files, vm->host.fetch, NULL, NULL);
+}

@@ -1,0 +1,166 @@
+/* The Lua machine's inner interface: what vm*.c and bind_*.c share.
+ *
+ * One struct mg_vm a worker; one fresh lua_State a run. A state's allocator context is the mg_vm, so that every C
+ * function finds it in O(1). Lua errors unwind C frames: whatever a C function holds while it calls Lua is either in
+ * a userdata or in one of the run's scratch buffers. Worker process; single thread. */
+#ifndef MOONGATE_WORKER_VM_H
+#define MOONGATE_WORKER_VM_H
+
+#include "moongate/codec.h"
+#include "moongate/geometry.h"
+#include "moongate/worker.h"
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <lualib.h>
+
+enum { VM_LOG_BYTES = 64 << 10, VM_SCRATCH = 6, VM_MAX_DEPTH = 64, VM_MAX_ARGS = 128, VM_MAX_MODULES = 64 };
+
+/* One module of the library as bytecode; made in mg_vm_setup, shared by all workers. */
+struct vm_module {
+    char name[32];
+    char *code;
+    size_t len;
+};
+extern struct vm_module vm_modules[VM_MAX_MODULES];
+extern size_t vm_n_modules;
+const struct vm_module *vm_module_find(struct mg_span name);
+
+/* Where a run failed; the first to be raised to the top wins. */
+struct vm_fault {
+    enum mg_err err; /* MG_OK: none */
+    struct mg_buf message, file, traceback;
+    int64_t line;
+};
+
+struct mg_vm {
+    struct mg_vm_host host;
+    /* the state */
+    lua_State *L;
+    bool used; /* L has run something: closed before the next run */
+    size_t lua_bytes, lua_limit;
+    bool hit_limit;
+    /* rasters and tables outside of the Lua heap */
+    size_t extern_bytes, extern_limit, extern_since_gc;
+    /* the run */
+    const struct mg_run_request *request;
+    struct mg_span bundle;
+    bool loading; /* the UDF's files are being loaded: errors mean that it is broken */
+    bool log_cut;
+    size_t n_deps;
+    struct mg_buf log, deps, seen, headers, mime, body, scratch[VM_SCRATCH];
+    struct vm_fault fault;
+    size_t n_headers;
+};
+
+static inline struct mg_vm *vm_of(lua_State *L)
+{
+    void *ud;
+    lua_getallocf(L, &ud);
+    return ud;
+}
+/* An empty scratch buffer of the run; its content lasts until the next use of the same number. */
+struct mg_buf *vm_scratch(lua_State *L, int i);
+
+/* vm_state.c: a fresh state with the allow-listed environment. */
+bool vm_state_open(struct mg_vm *vm);
+void vm_state_close(struct mg_vm *vm);
+/* Calls Lua's `name` of the library's inner table with what lies on the stack behind it. */
+void vm_push_internal(lua_State *L, const char *name);
+void vm_load_module(lua_State *L, const char *name);
+struct mg_span vm_bundle_file(struct mg_span bundle, struct mg_span name);
+/* False when a file of the bundle has the name of a library. */
+bool vm_bundle_check(struct mg_span bundle, struct mg_errmsg *why);
+
+/* vm_error.c: error objects. All of these do not return. */
+_Noreturn void vm_raise(lua_State *L, enum mg_err err, const char *format, ...) MG_PRINTF(3, 4);
+/* "what: expected …, got …" for argument `arg` of a library function. */
+_Noreturn void vm_bad(lua_State *L, const char *what, const char *expected, int index);
+/* Raises with "what: " before the sentence unless err is MG_OK. */
+void vm_check(lua_State *L, const char *what, enum mg_err err, const struct mg_errmsg *msg);
+/* Describes a value in a sentence: `the string "x"`, `nil`, `a table`. */
+void vm_describe(lua_State *L, int index, struct mg_buf *out);
+/* Message handler of the outermost call: fills the run's fault. */
+int vm_on_error(lua_State *L);
+/* Wraps whatever was raised in an error object, on the top of the stack. */
+void vm_error_object(lua_State *L);
+void vm_open_errors(lua_State *L);
+bool vm_is_error(lua_State *L, int index);
+
+/* vm_args.c: arguments to Lua values. */
+void vm_push_arguments(lua_State *L, int fn, int *n);
+/* Any argument as the front would have packed it. */
+void vm_pack_argument(lua_State *L, const char *name, int index, struct mg_buf *out);
+
+/* vm_value.c: what a UDF returned, made into the run's result. */
+void vm_finish(lua_State *L, int first, int n, struct mg_run_result *result, struct mg_value *value);
+void vm_encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *result);
+/* vm_format.c: the internal value format. */
+void vm_value_store(lua_State *L, int index, struct mg_buf *out);
+void vm_value_push(lua_State *L, const char *what, struct mg_span stored);
+
+/* vm_json.c. False with a sentence in `why`. */
+bool vm_json_write(lua_State *L, int index, struct mg_buf *out, struct mg_errmsg *why);
+void vm_json_push(lua_State *L, const char *what, struct mg_span text);
+
+/* The log of the run, and its dependencies. */
+void vm_log(struct mg_vm *vm, struct mg_span line);
+void vm_note(struct mg_vm *vm, const char *format, ...) MG_PRINTF(2, 3);
+void vm_dep(struct mg_vm *vm, const char *kind, struct mg_span name, struct mg_span version);
+/* A file that the run reads: its version as it stands now, before it is read. */
+void vm_dep_file(struct mg_vm *vm, const char *name);
+/* GDAL path of a file that the author names; raises. */
+const char *vm_gdal_path(lua_State *L, const char *what, int index, char *out, size_t size);
+
+/* bind_*.c: one for each Lua module. Each gives its functions in the inner table. */
+void vm_open_core(lua_State *L);
+void vm_open_json(lua_State *L);
+void vm_open_geometry(lua_State *L);
+void vm_open_raster(lua_State *L);
+void vm_open_table(lua_State *L);
+void vm_open_tile(lua_State *L);
+void vm_open_read(lua_State *L); /* read_raster, read_vector: part of raster and table */
+
+/* Values of the library as userdata or tables with our metatables. to: NULL when it is none; check: raises. */
+struct vm_raster {
+    struct mg_raster *raster;
+    size_t bytes;
+    int margin; /* pixels around the asked area */
+};
+struct vm_raster *vm_to_raster(lua_State *L, int index);
+/* Takes the raster (also when it raises). */
+void vm_push_raster(lua_State *L, struct mg_raster *raster, int margin);
+
+struct mg_table *vm_to_table(lua_State *L, int index);
+void vm_push_table(lua_State *L, struct mg_table *table);
+
+struct vm_geometry {
+    uint32_t len, crs_len;
+    char bytes[]; /* WKB, then the CRS and its NUL */
+};
+struct vm_geometry *vm_to_geometry(lua_State *L, int index);
+void vm_push_geometry(lua_State *L, struct mg_span wkb, const char *crs);
+static inline struct mg_span vm_wkb(const struct vm_geometry *g)
+{
+    return (struct mg_span){g->bytes, g->len};
+}
+static inline const char *vm_crs(const struct vm_geometry *g) { return g->bytes + g->len; }
+
+struct vm_bounds {
+    struct mg_bounds b;
+    bool has_tile;
+    struct mg_tile tile;
+    int size;
+};
+bool vm_is_bounds(lua_State *L, int index);
+/* Bounds, or a list of four numbers, or an area geometry's own bounds. */
+void vm_check_bounds(lua_State *L, const char *what, int index, struct vm_bounds *out);
+void vm_push_bounds(lua_State *L, const struct vm_bounds *bounds);
+
+/* Options of a call: the table at `index` (or nil). Unknown names are errors: keys is NULL-terminated. */
+void vm_check_options(lua_State *L, const char *what, int index, const char *const *keys);
+/* Counts memory that Lua's collector does not see, and lets it run in time; raises when over the limit. */
+void vm_charge(lua_State *L, size_t bytes);
+void vm_release(struct mg_vm *vm, size_t bytes);
+
+#endif

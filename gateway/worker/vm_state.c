@@ -1,0 +1,384 @@
+/* A fresh Lua state: bounded memory, the allow-listed environment, the library loaded lazily from bytecode.
+ *
+ * Nothing of an earlier run is in it, so a run can poison only itself. The allow-list is hygiene (good errors, no
+ * accidents); the sandboxed process is the boundary. Text only is loaded: bytecode can crash the machine. */
+#include "vm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+/* Names of moon that live in a module, which is loaded when one of them is first used. */
+static const struct {
+    const char *name, *module;
+} lazy[] = {
+    {"read_raster", "raster"}, {"raster", "raster"},     {"map", "raster"},       {"hillshade", "raster"},
+    {"colour", "raster"},      {"read_vector", "table"}, {"table", "table"},      {"geometry", "geometry"},
+    {"point", "geometry"},     {"bounds", "tile"},       {"tile", "tile"},        {"json", "json"},
+    {"run", "run"},            {"load", "run"},
+};
+/* Names of moon that the core itself has, for the error that lists all. */
+static const char core_names[] = "udf, type, response, try, log, range, nodata, null";
+
+/* Module names that a UDF's own file must not have. */
+static const char *const reserved[] = {"moon", "string", "table", "math", "bit", "os", "io", "debug", "package",
+                                       "coroutine", "jit", "ffi", "cjson", "utf8", NULL};
+
+static void *allocate(void *ud, void *old, size_t old_bytes, size_t bytes)
+{
+    struct mg_vm *vm = ud;
+    if (bytes == 0) {
+        vm->lua_bytes -= old_bytes;
+        free(old);
+        return NULL;
+    }
+    if (bytes > old_bytes && vm->lua_bytes + (bytes - old_bytes) > vm->lua_limit) {
+        vm->hit_limit = true;
+        return NULL;
+    }
+    void *fresh = realloc(old, bytes);
+    if (!fresh) {
+        vm->hit_limit = true;
+        return NULL;
+    }
+    vm->lua_bytes += bytes - old_bytes;
+    return fresh;
+}
+
+void vm_push_internal(lua_State *L, const char *name)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "moon.inner");
+    lua_getfield(L, -1, name);
+    lua_remove(L, -2);
+}
+
+/* Runs the module's bytecode as chunk(moon, inner). */
+void vm_load_module(lua_State *L, const char *name)
+{
+    const struct vm_module *module = vm_module_find(mg_span(name));
+    if (!module)
+        vm_raise(L, MG_E_INTERNAL, "the library has no module %s: the installation is not complete", name);
+    if (luaL_loadbufferx(L, module->code, module->len, "=?", "b") != 0)
+        lua_error(L);
+    lua_getfield(L, LUA_REGISTRYINDEX, "moon");
+    lua_getfield(L, LUA_REGISTRYINDEX, "moon.inner");
+    lua_call(L, 2, 0);
+}
+
+/* moon[name]: loads the module that has it */
+static int l_moon_index(lua_State *L)
+{
+    const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : NULL;
+    for (size_t i = 0; name && i < sizeof lazy / sizeof *lazy; i++) {
+        if (strcmp(lazy[i].name, name) == 0) {
+            vm_load_module(L, lazy[i].module);
+            lua_rawget(L, 1);
+            return 1;
+        }
+    }
+    struct mg_buf *all = vm_scratch(L, 1);
+    mg_buf_str(all, core_names);
+    for (size_t i = 0; i < sizeof lazy / sizeof *lazy; i++)
+        mg_buf_printf(all, ", %s", lazy[i].name);
+    vm_raise(L, MG_E_ARGUMENT, "moon has no `%s` (it has %s)", name ? name : "?", all->data);
+}
+
+/* inner.open(group) -> its C functions */
+static int l_open(lua_State *L)
+{
+    static const struct {
+        const char *name;
+        void (*open)(lua_State *L);
+    } groups[] = {{"core", vm_open_core},         {"json", vm_open_json},   {"geometry", vm_open_geometry},
+                  {"raster", vm_open_raster},     {"table", vm_open_table}, {"tile", vm_open_tile}};
+    const char *name = luaL_checkstring(L, 1);
+    for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
+        if (strcmp(groups[i].name, name) == 0) {
+            lua_newtable(L);
+            groups[i].open(L);
+            return 1;
+        }
+    }
+    return luaL_error(L, "no group %s", name);
+}
+
+/* inner.ffi() -> the FFI, for the library's own loops */
+static int l_ffi(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "moon.ffi");
+    if (lua_isnil(L, -1)) {
+        lua_pushcfunction(L, luaopen_ffi);
+        lua_call(L, 0, 1);
+        lua_pushvalue(L, -1);
+        lua_setfield(L, LUA_REGISTRYINDEX, "moon.ffi");
+    }
+    return 1;
+}
+
+struct mg_span vm_bundle_file(struct mg_span bundle, struct mg_span name)
+{
+    struct mg_unpack in;
+    mg_unpack_init(&in, bundle.data, bundle.len);
+    size_t n = mg_unpack_count(&in, 4096);
+    for (size_t i = 0; i < n && !in.failed; i++) {
+        struct mg_span file = mg_unpack_bytes(&in), bytes = mg_unpack_bytes(&in);
+        if (!in.failed && mg_span_eq(file, name))
+            return bytes.data ? bytes : (struct mg_span){"", 0};
+    }
+    return (struct mg_span){0};
+}
+
+/* The names of the UDF's own modules, for an error. */
+static void list_modules(struct mg_span bundle, struct mg_buf *out)
+{
+    struct mg_unpack in;
+    mg_unpack_init(&in, bundle.data, bundle.len);
+    size_t n = mg_unpack_count(&in, 4096), listed = 0;
+    for (size_t i = 0; i < n && !in.failed; i++) {
+        struct mg_span file = mg_unpack_bytes(&in);
+        mg_unpack_skip(&in);
+        if (file.len > 4 && memcmp(file.data + file.len - 4, ".lua", 4) == 0)
+            mg_buf_printf(out, "%s%.*s", listed++ ? ", " : "", (int)file.len - 4, file.data);
+    }
+}
+
+/* moon.x as a table of its own */
+static int require_library(lua_State *L, const char *name)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "moon");
+    if (name[4]) {
+        lua_getfield(L, -1, name + 5);
+        if (!lua_istable(L, -1))
+            vm_raise(L, MG_E_ARGUMENT, "require: %s is no module (moon.%s is a function of moon)", name, name + 5);
+    }
+    return 1;
+}
+
+/* require(name) -> moon, a submodule of it, or a module of the UDF's own folder */
+static int l_require(lua_State *L)
+{
+    struct mg_vm *vm = vm_of(L);
+    if (lua_type(L, 1) != LUA_TSTRING)
+        vm_bad(L, "require", "a module's name", 1);
+    const char *name = lua_tostring(L, 1);
+    if (strcmp(name, "moon") == 0 || strncmp(name, "moon.", 5) == 0)
+        return require_library(L, name);
+    lua_settop(L, 1);
+    lua_getfield(L, LUA_REGISTRYINDEX, "moon.loaded"); /* 2 */
+    lua_getfield(L, 2, name);
+    if (lua_islightuserdata(L, 3))
+        vm_raise(L, MG_E_ARGUMENT, "require: %s requires itself, through the modules that it requires", name);
+    if (!lua_isnil(L, 3))
+        return 1;
+    char file[160];
+    int n = snprintf(file, sizeof file, "@%s.lua", name);
+    struct mg_span text = {0};
+    if (n > 0 && (size_t)n < sizeof file && strlen(name) == lua_objlen(L, 1))
+        text = vm_bundle_file(vm->bundle, (struct mg_span){file + 1, (size_t)n - 1});
+    if (!text.data) {
+        struct mg_buf *have = vm_scratch(L, 1);
+        list_modules(vm->bundle, have);
+        vm_raise(L, MG_E_ARGUMENT, "require: no module %s (there are moon, and of this UDF: %s)", name,
+                 have->len ? have->data : "none");
+    }
+    if (luaL_loadbufferx(L, text.data, text.len, file, "t") != 0)
+        lua_error(L);
+    lua_pushlightuserdata(L, vm);
+    lua_setfield(L, 2, name);
+    lua_pushvalue(L, 1);
+    lua_call(L, 1, 1);
+    if (lua_isnil(L, -1)) {
+        lua_pop(L, 1);
+        lua_pushboolean(L, 1);
+    }
+    lua_pushvalue(L, -1);
+    lua_setfield(L, 2, name);
+    return 1;
+}
+
+/* load(text or function [, name [, mode [, env]]]) -> function | nil, message; text only */
+static int l_load(lua_State *L)
+{
+    struct mg_span text = {0};
+    if (lua_isfunction(L, 1)) {
+        struct mg_buf *all = vm_scratch(L, 4);
+        all->max_bytes = 1 << 20;
+        for (;;) {
+            lua_pushvalue(L, 1);
+            lua_call(L, 0, 1);
+            size_t len = 0;
+            const char *piece = lua_isstring(L, -1) ? lua_tolstring(L, -1, &len) : NULL;
+            if (!piece || len == 0)
+                break;
+            mg_buf_put(all, piece, len);
+            lua_pop(L, 1);
+            if (all->failed)
+                vm_raise(L, MG_E_ARGUMENT, "load: more than 1 MB of code");
+        }
+        lua_pop(L, 1);
+        text = (struct mg_span){all->data ? all->data : "", all->len};
+    } else if (lua_type(L, 1) == LUA_TSTRING) {
+        text.data = lua_tolstring(L, 1, &text.len);
+    } else {
+        vm_bad(L, "load", "code", 1);
+    }
+    const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "@load";
+    char chunk[64];
+    snprintf(chunk, sizeof chunk, "%s%s", name[0] == '@' || name[0] == '=' ? "" : "@", name);
+    if (luaL_loadbufferx(L, text.data, text.len, chunk, "t") != 0) {
+        lua_pushnil(L);
+        lua_insert(L, -2);
+        return 2;
+    }
+    if (!lua_isnoneornil(L, 4)) {
+        luaL_checktype(L, 4, LUA_TTABLE);
+        lua_pushvalue(L, 4);
+        lua_setfenv(L, -2);
+    }
+    return 1;
+}
+
+/* print(...) */
+static int l_print(lua_State *L)
+{
+    struct mg_buf *line = vm_scratch(L, 1);
+    int n = lua_gettop(L);
+    for (int i = 1; i <= n; i++) {
+        size_t len;
+        lua_getglobal(L, "tostring");
+        lua_pushvalue(L, i);
+        lua_call(L, 1, 1);
+        const char *text = lua_tolstring(L, -1, &len);
+        if (i > 1)
+            mg_buf_char(line, '\t');
+        if (text)
+            mg_buf_put(line, text, len > VM_LOG_BYTES ? VM_LOG_BYTES : len);
+        lua_pop(L, 1);
+    }
+    vm_log(vm_of(L), (struct mg_span){line->data ? line->data : "", line->len});
+    return 0;
+}
+
+static void open_library(lua_State *L, lua_CFunction open, const char *name)
+{
+    lua_pushcfunction(L, open);
+    lua_pushstring(L, name);
+    lua_call(L, 1, 0);
+}
+
+/* Moves the global `name` into the table at the top of the stack. */
+static void hide_global(lua_State *L, const char *name)
+{
+    lua_getglobal(L, name);
+    lua_setfield(L, -2, name);
+    lua_pushnil(L);
+    lua_setglobal(L, name);
+}
+
+static void restrict_environment(lua_State *L)
+{
+    static const char *const gone[] = {"dofile", "loadfile", "getfenv", "setfenv", "newproxy", "module", "gcinfo", NULL};
+    for (const char *const *name = gone; *name; name++) {
+        lua_pushnil(L);
+        lua_setglobal(L, *name);
+    }
+    static const char *const os_names[] = {"time", "date", "clock", "difftime", NULL};
+    lua_getglobal(L, "os");
+    lua_createtable(L, 0, 4);
+    for (const char *const *name = os_names; *name; name++) {
+        lua_getfield(L, -2, *name);
+        lua_setfield(L, -2, *name);
+    }
+    lua_setglobal(L, "os");
+    lua_pop(L, 1);
+    lua_getglobal(L, "string");
+    lua_pushnil(L);
+    lua_setfield(L, -2, "dump");
+    lua_pop(L, 1);
+    lua_pushliteral(L, "");
+    if (lua_getmetatable(L, -1)) {
+        lua_pushboolean(L, 0);
+        lua_setfield(L, -2, "__metatable");
+        lua_pop(L, 1);
+    }
+    lua_pop(L, 1);
+}
+
+static int open_state(lua_State *L)
+{
+    open_library(L, luaopen_base, "");
+    open_library(L, luaopen_table, LUA_TABLIBNAME);
+    open_library(L, luaopen_string, LUA_STRLIBNAME);
+    open_library(L, luaopen_math, LUA_MATHLIBNAME);
+    open_library(L, luaopen_os, LUA_OSLIBNAME);
+    open_library(L, luaopen_bit, LUA_BITLIBNAME);
+    open_library(L, luaopen_debug, LUA_DBLIBNAME);
+    open_library(L, luaopen_jit, LUA_JITLIBNAME);
+    vm_open_errors(L);
+    lua_newtable(L); /* inner */
+    hide_global(L, "debug");
+    hide_global(L, "jit");
+    lua_getglobal(L, "loadstring");
+    lua_setfield(L, -2, "loadstring");
+    static const luaL_Reg inner[] = {{"open", l_open}, {"ffi", l_ffi}, {NULL, NULL}};
+    luaL_register(L, NULL, inner);
+    lua_setfield(L, LUA_REGISTRYINDEX, "moon.inner");
+    restrict_environment(L);
+    static const luaL_Reg globals[] = {{"require", l_require}, {"load", l_load}, {"loadstring", l_load},
+                                       {"print", l_print},     {NULL, NULL}};
+    for (const luaL_Reg *f = globals; f->name; f++) {
+        lua_pushcfunction(L, f->func);
+        lua_setglobal(L, f->name);
+    }
+    lua_newtable(L);
+    lua_setfield(L, LUA_REGISTRYINDEX, "moon.loaded");
+    lua_createtable(L, 0, 24); /* moon */
+    lua_createtable(L, 0, 2);
+    lua_pushcfunction(L, l_moon_index);
+    lua_setfield(L, -2, "__index");
+    lua_pushboolean(L, 0);
+    lua_setfield(L, -2, "__metatable");
+    lua_setmetatable(L, -2);
+    lua_setfield(L, LUA_REGISTRYINDEX, "moon");
+    vm_load_module(L, "core");
+    return 0;
+}
+
+bool vm_state_open(struct mg_vm *vm)
+{
+    vm->lua_bytes = 0;
+    vm->lua_limit = SIZE_MAX / 2;
+    vm->hit_limit = false;
+    vm->extern_bytes = vm->extern_since_gc = 0;
+    vm->used = false;
+    vm->L = lua_newstate(allocate, vm);
+    if (!vm->L)
+        return false;
+    if (lua_cpcall(vm->L, open_state, NULL) != 0) {
+        const char *text = lua_tostring(vm->L, -1);
+        mg_buf_str(&vm->fault.message, text ? text : "the Lua library could not be loaded");
+        vm_state_close(vm);
+        return false;
+    }
+    return true;
+}
+
+void vm_state_close(struct mg_vm *vm)
+{
+    if (vm->L)
+        lua_close(vm->L);
+    vm->L = NULL;
+}
+
+/* A UDF's own module must not hide a library's. */
+bool vm_bundle_check(struct mg_span bundle, struct mg_errmsg *why)
+{
+    for (const char *const *name = reserved; *name; name++) {
+        char file[32];
+        snprintf(file, sizeof file, "%s.lua", *name);
+        if (vm_bundle_file(bundle, mg_span(file)).data) {
+            mg_err_set(why, MG_E_UDF_BROKEN, "%s: the library has a module %s; rename this file", file, *name);
+            return false;
+        }
+    }
+    return true;
+}

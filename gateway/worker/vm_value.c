@@ -1,0 +1,400 @@
+/* What a UDF returned, made into the answer of the run: shape, codec, body.
+ *
+ * vm_finish runs protected, inside the state: it turns Lua values into a struct mg_value that borrows from the state.
+ * vm_encode runs after it, outside of Lua, while the state still lives. */
+#include "vm.h"
+
+#include "moongate/raster_ops.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static void put_text(lua_State *L, int index, enum mg_shape shape, struct mg_value *value)
+{
+    value->shape = shape;
+    value->text.data = lua_tolstring(L, index, &value->text.len);
+}
+
+static void put_json(lua_State *L, int index, struct mg_value *value)
+{
+    struct mg_buf *json = vm_scratch(L, 5);
+    struct mg_errmsg why = {""};
+    json->max_bytes = (size_t)vm_of(L)->request->result_bytes;
+    if (!vm_json_write(L, index, json, &why))
+        vm_raise(L, MG_E_UDF_TYPE, "result: %s", why.text);
+    enum mg_err err = mg_buf_status(json, &why);
+    json->max_bytes = 0;
+    vm_check(L, "result", err, &why);
+    value->shape = MG_SHAPE_JSON;
+    value->text = (struct mg_span){json->data, json->len};
+}
+
+/* A geometry is a table of one row. */
+static void put_geometry(lua_State *L, const struct vm_geometry *g, struct mg_value *value)
+{
+    struct mg_errmsg why = {""};
+    struct mg_table_builder *builder = mg_table_builder_new(vm_crs(g));
+    struct mg_table *table = NULL;
+    int column = builder ? mg_table_builder_column(builder, "geometry", MG_COL_WKB) : -1;
+    enum mg_err err = MG_E_NOMEM;
+    if (column >= 0) {
+        const struct mg_cell cell = {.type = MG_CELL_BINARY, .s = vm_wkb(g)};
+        mg_table_builder_set(builder, column, &cell);
+        mg_table_builder_row(builder);
+        err = mg_table_builder_finish(&builder, &table, &why);
+    }
+    mg_table_builder_free(&builder);
+    vm_check(L, "result", err, &why);
+    vm_push_table(L, table);
+    value->shape = MG_SHAPE_TABLE;
+    value->table = table;
+}
+
+/* A table whose values are all moon tables under names: true, and the layers. */
+static bool put_layers(lua_State *L, int index, struct mg_value *value)
+{
+    size_t n = 0, tables = 0, other = 0;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        bool named = lua_type(L, -2) == LUA_TSTRING;
+        n++;
+        tables += named && vm_to_table(L, -1) != NULL;
+        other += vm_to_raster(L, -1) != NULL || (!named && vm_to_table(L, -1) != NULL);
+    }
+    if (other)
+        vm_raise(L, MG_E_UDF_TYPE, "result: a table of results can hold named moon tables only (rasters would need a "
+                                   "zip, which this version does not make); return one of them");
+    if (n == 0 || tables != n)
+        return false;
+    if (n > 64)
+        vm_raise(L, MG_E_UDF_TYPE, "result: at most 64 layers, got %zu", n);
+    struct mg_layer *layers = lua_newuserdata(L, n * sizeof *layers);
+    size_t at = 0;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        struct mg_layer layer = {lua_tostring(L, -2), vm_to_table(L, -1)};
+        size_t i = at++;
+        for (; i > 0 && strcmp(layers[i - 1].name, layer.name) > 0; i--)
+            layers[i] = layers[i - 1];
+        layers[i] = layer;
+    }
+    value->shape = MG_SHAPE_LAYERS;
+    value->layers = layers;
+    value->n_layers = n;
+    return true;
+}
+
+/* Raster, bounds: the bounds place the raster; one that others share (a band of another) is copied first. */
+static struct mg_raster *place_raster(lua_State *L, struct mg_raster *raster, int index)
+{
+    struct mg_errmsg why = {""};
+    struct vm_bounds b;
+    vm_check_bounds(L, "result: the second value", index, &b);
+    if (raster->owner || raster->refs > 1) {
+        struct mg_raster *own = NULL;
+        vm_check(L, "result", mg_raster_stack(&raster, 1, NULL, &own, &why), &why);
+        vm_push_raster(L, own, 0);
+        raster = own;
+    }
+    char *crs = strdup("EPSG:4326");
+    if (!crs)
+        vm_raise(L, MG_E_NOMEM, "result: out of memory");
+    free(raster->crs);
+    raster->crs = crs;
+    raster->has_georef = true;
+    const double gt[6] = {b.b.xmin, (b.b.xmax - b.b.xmin) / raster->width, 0,
+                          b.b.ymax, 0, -(b.b.ymax - b.b.ymin) / raster->height};
+    memcpy(raster->geotransform, gt, sizeof gt);
+    return raster;
+}
+
+static bool token_char(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+}
+
+/* The headers of moon.response; what frames a message is ours alone. */
+static void put_headers(lua_State *L, int index)
+{
+    static const char *const ours[] = {"connection", "content-length", "transfer-encoding", "content-encoding", "date",
+                                       "keep-alive", "trailer", "upgrade", "set-cookie", "content-type", NULL};
+    struct mg_vm *vm = vm_of(L);
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        if (lua_type(L, -2) != LUA_TSTRING || !(lua_isstring(L, -1) || lua_isnumber(L, -1)))
+            vm_raise(L, MG_E_ARGUMENT, "response: headers: expected names and texts");
+        size_t name_len, len;
+        const char *name = lua_tolstring(L, -2, &name_len);
+        lua_pushvalue(L, -1);
+        const char *text = lua_tolstring(L, -1, &len);
+        bool ok = name_len > 0 && name_len < 64 && len < 4096;
+        for (size_t i = 0; ok && i < name_len; i++)
+            ok = token_char(name[i]);
+        for (size_t i = 0; ok && i < len; i++)
+            ok = (unsigned char)text[i] >= 32 && text[i] != 127;
+        if (!ok)
+            vm_raise(L, MG_E_ARGUMENT, "response: headers: %.60s: a name of letters and digits, and a text of one line",
+                     name);
+        for (const char *const *o = ours; *o; o++)
+            if (strcasecmp(name, *o) == 0)
+                vm_raise(L, MG_E_ARGUMENT, "response: headers: %s is set by the server", name);
+        mg_pack_bytes(&vm->headers, name, name_len);
+        mg_pack_bytes(&vm->headers, text, len);
+        vm->n_headers++;
+        lua_pop(L, 1);
+    }
+}
+
+static void finish_value(lua_State *L, int index, int bounds, struct mg_run_result *result, struct mg_value *value);
+
+static void finish_response(lua_State *L, int index, struct mg_run_result *result, struct mg_value *value)
+{
+    struct mg_vm *vm = vm_of(L);
+    lua_getfield(L, index, "status");
+    double status = lua_isnil(L, -1) ? 200 : lua_tonumber(L, -1);
+    if (!(status >= 200 && status <= 599) || status != floor(status))
+        vm_raise(L, MG_E_ARGUMENT, "response: status: expected a whole number from 200 to 599");
+    result->status = (int64_t)status;
+    lua_getfield(L, index, "headers");
+    if (lua_istable(L, -1))
+        put_headers(L, lua_gettop(L));
+    lua_getfield(L, index, "type");
+    if (lua_isstring(L, -1)) {
+        size_t len;
+        const char *type = lua_tolstring(L, -1, &len);
+        bool ok = len > 2 && len < 128 && strchr(type, '/') != NULL;
+        for (size_t i = 0; ok && i < len; i++)
+            ok = (unsigned char)type[i] >= 32 && (unsigned char)type[i] < 127;
+        if (!ok)
+            vm_raise(L, MG_E_ARGUMENT, "response: type: expected a media type such as \"text/plain\"");
+        mg_buf_put(&vm->mime, type, len);
+    }
+    lua_getfield(L, index, "body");
+    int body = lua_gettop(L);
+    if (vm->mime.len) {
+        /* The author says what the bytes are; they go out as they are. */
+        if (lua_isnil(L, body))
+            lua_pushliteral(L, "");
+        else if (lua_istable(L, body))
+            put_json(L, body, value);
+        if (lua_type(L, -1) == LUA_TSTRING)
+            put_text(L, lua_gettop(L), MG_SHAPE_TEXT, value);
+        else if (!value->shape)
+            vm_bad(L, "response: body with a type", "a string or a table for JSON", body);
+        return;
+    }
+    finish_value(L, body, 0, result, value);
+}
+
+static void finish_value(lua_State *L, int index, int bounds, struct mg_run_result *result, struct mg_value *value)
+{
+    struct vm_geometry *geometry;
+    switch (lua_type(L, index)) {
+    case LUA_TNONE:
+    case LUA_TNIL:
+        result->empty = true;
+        return;
+    case LUA_TSTRING:
+        put_text(L, index, MG_SHAPE_TEXT, value);
+        return;
+    case LUA_TNUMBER:
+    case LUA_TBOOLEAN:
+    case LUA_TLIGHTUSERDATA:
+        put_json(L, index, value);
+        return;
+    case LUA_TTABLE:
+        if (luaL_getmetafield(L, index, "__moon_response")) {
+            finish_response(L, index, result, value);
+            return;
+        }
+        if (!vm_is_bounds(L, index) && put_layers(L, index, value)) {
+            if (!vm_of(L)->request->has_tile)
+                vm_raise(L, MG_E_NOT_ACCEPTABLE, "named results are the layers of one mvt on a tile call; on a file "
+                                                 "call they would be a zip, which this version does not make: return "
+                                                 "one table");
+            return;
+        }
+        put_json(L, index, value);
+        return;
+    case LUA_TUSERDATA:
+        if (vm_to_raster(L, index)) {
+            struct mg_raster *raster = vm_to_raster(L, index)->raster;
+            if (bounds && !lua_isnoneornil(L, bounds))
+                raster = place_raster(L, raster, bounds);
+            value->shape = MG_SHAPE_RASTER;
+            value->raster = raster;
+            return;
+        }
+        if (vm_to_table(L, index)) {
+            value->shape = MG_SHAPE_TABLE;
+            value->table = vm_to_table(L, index);
+            return;
+        }
+        if ((geometry = vm_to_geometry(L, index)) != NULL) {
+            put_geometry(L, geometry, value);
+            return;
+        }
+        break;
+    default:
+        break;
+    }
+    struct mg_buf *got = vm_scratch(L, 0);
+    vm_describe(L, index, got);
+    vm_raise(L, MG_E_UDF_TYPE, "the UDF returned %s, which cannot be an answer (a raster, table, geometry, string, "
+                               "number, boolean, plain table, moon.response or nil can)", got->data);
+}
+
+void vm_finish(lua_State *L, int first, int n, struct mg_run_result *result, struct mg_value *value)
+{
+    struct mg_vm *vm = vm_of(L);
+    if (vm->request->mode == MG_RUN_VALUE) {
+        if (n == 0)
+            lua_pushnil(L);
+        vm->body.max_bytes = (size_t)vm->request->result_bytes;
+        vm_value_store(L, n == 0 ? lua_gettop(L) : first, &vm->body);
+        struct mg_errmsg why = {""};
+        vm_check(L, "result", mg_buf_status(&vm->body, &why), &why);
+        return;
+    }
+    finish_value(L, n > 0 ? first : lua_gettop(L) + 1, n > 1 ? first + 1 : 0, result, value);
+}
+
+static void note_header(void *context, const char *name, const char *text)
+{
+    struct mg_vm *vm = context;
+    mg_pack_str(&vm->headers, name);
+    mg_pack_str(&vm->headers, text);
+    vm->n_headers++;
+}
+
+/* Comma-separated names of codecs; names that are not ours were refused by the front. */
+static size_t find_codecs(struct mg_span list, const struct mg_codec **out, size_t max)
+{
+    struct mg_span part;
+    size_t n = 0;
+    while (list.len && n < max && mg_span_cut(&list, ',', &part)) {
+        const struct mg_codec *codec = mg_codec_find(part);
+        if (codec)
+            out[n++] = codec;
+    }
+    return n;
+}
+
+static void make_wish(const struct mg_run_request *request, struct mg_wish *wish)
+{
+    *wish = (struct mg_wish){0};
+    wish->n_formats = find_codecs(request->formats, wish->formats, 16);
+    wish->n_accepts = find_codecs(request->accepts, wish->accepts, 16);
+    wish->vector = request->vector.len ? mg_codec_find(request->vector) : NULL;
+    wish->raster = request->raster.len ? mg_codec_find(request->raster) : NULL;
+}
+
+/* The options of this codec; those of other formats are left alone. */
+static enum mg_err read_options(const struct mg_run_request *request, const struct mg_codec *codec,
+                                struct mg_option_value *values, struct mg_errmsg *why)
+{
+    struct mg_unpack in;
+    mg_option_defaults(codec, values);
+    mg_unpack_init(&in, request->options.data, request->options.len);
+    size_t n = request->options.len ? mg_unpack_count(&in, 64) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct mg_span format = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in), text = mg_unpack_bytes(&in);
+        if (in.failed || mg_codec_find(format) != codec)
+            continue;
+        size_t index;
+        struct mg_option_value value;
+        enum mg_err err = mg_option_parse(codec, name, text, &index, &value, why);
+        if (err != MG_OK)
+            return err;
+        values[index] = value;
+    }
+    return MG_OK;
+}
+
+/* Nothing on a tile call: transparent pixels, or no features. */
+static enum mg_err empty_value(const struct mg_codec *codec, int size, struct mg_value *value, struct mg_errmsg *why)
+{
+    if (codec->shapes & MG_SHAPE_RASTER) {
+        enum mg_err err = mg_raster_new(size, size, 1, MG_U8, &value->raster, why);
+        if (err != MG_OK)
+            return err;
+        value->raster->n_palette = 1; /* entry 0 is transparent */
+        value->shape = MG_SHAPE_RASTER;
+        return MG_OK;
+    }
+    struct mg_table_builder *builder = mg_table_builder_new("EPSG:4326");
+    enum mg_err err = MG_E_NOMEM;
+    if (builder && mg_table_builder_column(builder, "geometry", MG_COL_WKB) >= 0)
+        err = mg_table_builder_finish(&builder, &value->table, why);
+    mg_table_builder_free(&builder);
+    value->shape = MG_SHAPE_TABLE;
+    return err;
+}
+
+static enum mg_err encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *result,
+                          struct mg_errmsg *why)
+{
+    const struct mg_run_request *request = vm->request;
+    struct mg_wish wish;
+    const struct mg_codec *codec = NULL;
+    struct mg_tile tile = {(int32_t)request->z, (int32_t)request->x, (int32_t)request->y};
+    int size = request->tile_size > 0 ? (int)request->tile_size : 256;
+    enum mg_err err = MG_OK;
+    make_wish(request, &wish);
+    if (result->empty) {
+        codec = request->has_tile ? mg_codec_for_empty(&wish) : NULL;
+        if (!codec)
+            return MG_OK;
+        if (strcmp(codec->name, "mvt") != 0)
+            err = empty_value(codec, size, value, why);
+    } else {
+        err = mg_codec_pick(&wish, value, request->has_tile, &codec, &result->by_accept, why);
+    }
+    if (err != MG_OK)
+        return err;
+    result->codec = mg_span(codec->name);
+    result->mime = mg_span(codec->mime);
+    result->compressible = codec->compressible;
+    if (!value->shape)
+        return MG_OK;
+    struct mg_option_value options[32] = {{0}};
+    if (mg_option_count(codec) > 32)
+        return mg_err_set(why, MG_E_INTERNAL, "%s has too many options", codec->name);
+    err = read_options(request, codec, options, why);
+    if (err != MG_OK)
+        return err;
+    const struct mg_codec_job job = {.value = value, .options = options, .tile = request->has_tile ? &tile : NULL,
+                                     .tile_size = size, .header = note_header, .context = vm};
+    vm->body.max_bytes = (size_t)request->result_bytes;
+    err = mg_encode(codec, &job, &vm->body, why);
+    return err != MG_OK ? err : mg_buf_status(&vm->body, why);
+}
+
+void vm_encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *result)
+{
+    struct mg_errmsg why = {""};
+    bool ours = result->empty; /* then the value is made here, else it belongs to the state */
+    if (vm->mime.len && value->text.data && value->shape) {
+        result->mime = (struct mg_span){vm->mime.data, vm->mime.len};
+        result->compressible = mg_span_starts(result->mime, "text/") || strstr(vm->mime.data, "json") != NULL ||
+                               strstr(vm->mime.data, "xml") != NULL || strstr(vm->mime.data, "javascript") != NULL;
+        if (value->text.len > (size_t)vm->request->result_bytes) {
+            vm->fault.err = MG_E_UDF_OUTPUT;
+            mg_buf_printf(&vm->fault.message, "the result has %zu bytes; at most %lld are allowed", value->text.len,
+                          (long long)vm->request->result_bytes);
+            return;
+        }
+        /* Copied: the state may be closed before the answer is sent. */
+        mg_buf_put(&vm->body, value->text.data, value->text.len);
+        result->body = (struct mg_span){vm->body.data, vm->body.len};
+        return;
+    }
+    enum mg_err err = encode(vm, value, result, &why);
+    if (err != MG_OK) {
+        vm->fault.err = err == MG_E_NOMEM ? MG_E_UDF_MEMORY : err;
+        mg_buf_str(&vm->fault.message, why.text[0] ? why.text : mg_err_text(err));
+    }
+    result->body = (struct mg_span){vm->body.data, vm->body.len};
+    if (ours) {
+        mg_raster_unref(&value->raster);
+        mg_table_unref(&value->table);
+    }
+}

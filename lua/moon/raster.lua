@@ -1,0 +1,204 @@
+--- Rasters: `moon.read_raster`, `moon.map`, `moon.hillshade`, `moon.raster`, and their methods.
+---
+--- Operators `+ - * / % ^` and unary minus work on whole rasters and numbers; comparisons are methods, because a
+--- comparison operator of Lua always gives a boolean. No data carries through all of them.
+---
+--- ```lua
+--- local b = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { red = 3, nir = 4 } })
+--- local ndvi = (b.nir - b.red) / (b.nir + b.red)
+--- assert(ndvi:max() <= 1 and ndvi:min() >= -1)
+--- local green = ndvi:where(ndvi:gt(0.2))
+--- assert(green:min() > 0.2)
+--- ```
+---@class moon.Raster
+---@field width integer
+---@field height integer
+---@field bands integer
+---@field type string "uint8" … "float64"
+---@field nodata number? of the file
+---@field crs string?
+---@field bounds moon.Bounds? degrees
+---@field names string[] of the bands; `raster.red` or `raster[1]` is a band
+---@field gt fun(self, x: number|moon.Raster): moon.Raster mask of 0 and 1; also :ge :lt :le :eq :ne
+---@field band fun(self, mask: moon.Raster): moon.Raster both; also :bor (either), :bnot
+---@field where fun(self, mask: moon.Raster, other?: number|moon.Raster): moon.Raster
+---@field clamp fun(self, low: number, high: number): moon.Raster
+---@field abs fun(self): moon.Raster also :sqrt :exp :log :sin :cos :floor :ceil
+---@field convert fun(self, type: string): moon.Raster
+---@field stats fun(self, ...: string): table min, max, mean, std, sum, count
+---@field min fun(self, band?: integer): number? also :max :mean :std :sum :count
+---@field colour fun(self, map: string|table, low: number, high: number): moon.Raster map: a name, or a list of colours
+---@field hillshade fun(self, options?: { azimuth?: number, altitude?: number, z?: number }): moon.Raster
+---@field get fun(self, column: integer, row: integer, band?: integer): number? from 0, top left
+---@field pixels fun(self, band?: integer): moon.Pixels
+local moon, inner = ...
+local c, core, jit = inner.open "raster", inner.core, inner.jit
+local select, type, unpack, setmetatable, table = select, type, unpack, setmetatable, table
+
+--- Reads a raster file. On a tile call (bounds with z, x, y) the result is in EPSG:3857 and has the tile's size;
+--- otherwise it is in the file's CRS: `resolution` (its units) or `size`, else native, at most 2,048 pixels a side.
+---
+--- `bands` is a number, a list, or numbers by name; `resampling` is nearest (default), bilinear, cubic, average or
+--- mode; `margin` reads that many more pixels on each side (for neighbourhood operations such as hillshade).
+---@type fun(path: string, bounds?: moon.Bounds|number[], options?: { bands?: integer|integer[]|table<string, integer>, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string, margin?: integer }): moon.Raster
+moon.read_raster = c.read_raster
+
+--- One raster of the bands of several, which have one size: an RGB image of three bands.
+---@param list moon.Raster[]
+---@param names? string[]
+---@return moon.Raster
+function moon.raster(list, names) return c.stack(list, names) end
+
+--- Names of the colour maps, for `raster:colour`; "_r" behind a name reverses it.
+moon.colour = { names = c.colormaps }
+
+local ctypes = { uint8 = "uint8_t", int8 = "int8_t", uint16 = "uint16_t", int16 = "int16_t", uint32 = "uint32_t", int32 = "int32_t",
+  float32 = "float", float64 = "double" }
+local ffi, pointers
+local function pointer(address, sample)
+  if not ffi then ffi, pointers = inner.ffi(), {} end
+  local ctype = pointers[sample]
+  if not ctype then
+    ctype = ffi.typeof(ctypes[sample] .. "*")
+    pointers[sample] = ctype
+  end
+  return ffi.cast(ctype, address)
+end
+
+--- The loop over the pixels, made for this one function: a loop that served other functions before is compiled for
+--- them, and is slower.
+local function make_loop(rasters, n)
+  local names, values, tests, load_values = {}, {}, {}, {}
+  local arguments = {}
+  for i = 1, n do
+    local address, sample, _, mask = c.samples(rasters[i])
+    names[#names + 1] = "p" .. i
+    arguments[#arguments + 1] = pointer(address, sample)
+    values[i] = "x" .. i
+    load_values[i] = "p" .. i .. "[i]"
+    if sample == "float32" or sample == "float64" then tests[#tests + 1] = "x" .. i .. " ~= x" .. i end
+    if mask then
+      names[#names + 1] = "m" .. i
+      arguments[#arguments + 1] = pointer(mask, "uint8")
+      tests[#tests + 1] = "m" .. i .. "[i] == 0"
+    end
+  end
+  local xs = table.concat(values, ", ")
+  local source = "local fn, n, out, none, " .. table.concat(names, ", ") .. " = ...\nfor i = 0, n - 1 do\nlocal " .. xs .. " = "
+    .. table.concat(load_values, ", ") .. "\n"
+    .. (#tests > 0 and "if " .. table.concat(tests, " or ") .. " then out[i] = none else out[i] = fn(" .. xs .. ") end\n"
+      or "out[i] = fn(" .. xs .. ")\n")
+    .. "end"
+  return inner.loadstring(source, "=?"), arguments
+end
+
+--- Watches the JIT while `loop` runs: a loop that cannot be compiled is some 50 times slower, and its author is told.
+local function watched(loop, fn, ...)
+  local compiled, refused, where = 0, 0, nil
+  local function watch(what, _, func, pc)
+    if what == "stop" then
+      compiled = compiled + 1
+    elseif what == "abort" then
+      refused = refused + 1
+      if func and pc then
+        local info = jit.util.funcinfo(func, pc)
+        where = info and info.currentline and info.source and info.source:sub(1, 1) == "@"
+          and info.source:sub(2) .. ":" .. info.currentline or where
+      end
+    end
+  end
+  jit.attach(watch, "trace")
+  loop(fn, ...)
+  jit.attach(watch)
+  if refused > 0 and (compiled == 0 or refused > 8) then
+    moon.log("map: " .. (where or "the function") .. " could not be compiled and ran interpreted, which is some 50 times slower;"
+      .. " keep to arithmetic, math.* and local variables in it (no tables, strings or closures made for each pixel)")
+  end
+end
+
+--- A raster (float32) of `fn` called with the pixels of one or more rasters of one band each. Where a pixel has no data
+--- the result has none, and `fn` is not called; `fn` returns a number, or `moon.nodata`. Compiled by the JIT.
+---
+--- ```lua
+--- local r = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { red = 3, nir = 4 } })
+--- local ndvi = moon.map(r.red, r.nir, function(red, nir)
+---   if nir < 20 then return moon.nodata end
+---   return (nir - red) / (nir + red)
+--- end)
+--- assert(ndvi:max() <= 1)
+--- ```
+---@param ... moon.Raster|function
+---@return moon.Raster
+function moon.map(...)
+  local n = select("#", ...) - 1
+  local fn = select(n + 1, ...)
+  if n < 1 or type(fn) ~= "function" then
+    core.raise("argument", "map: expected rasters, then a function; the last argument is " .. core.show(fn))
+  end
+  if n > 32 then core.raise("argument", "map: at most 32 rasters, got " .. n) end
+  local rasters = { ... }
+  rasters[n + 1] = nil
+  local out, address = c.map_output(unpack(rasters, 1, n))
+  local loop, arguments = make_loop(rasters, n)
+  watched(loop, fn, out.width * out.height, pointer(address, "float32"), moon.nodata, unpack(arguments))
+  c.map_finish(out)
+  return out
+end
+
+--- Reads an elevation model and shades it. Neighbouring tiles fit: a margin of one pixel is read.
+---@param path string
+---@param bounds? moon.Bounds|number[]
+---@param options? { azimuth?: number, altitude?: number, z?: number, band?: integer, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string }
+---@return moon.Raster
+function moon.hillshade(path, bounds, options)
+  core.options("hillshade", options, "azimuth", "altitude", "z", "band", "resampling", "resolution", "size", "crs", "source_crs")
+  local o = options or {}
+  local dem = c.read_raster(path, bounds, { bands = o.band or 1, resampling = o.resampling or "cubic", margin = 1,
+    resolution = o.resolution, size = o.size, crs = o.crs, source_crs = o.source_crs })
+  return dem:hillshade { azimuth = o.azimuth, altitude = o.altitude, z = o.z }
+end
+
+---@class moon.Pixels
+--- The samples of one band by index: `p[row * width + column]`, both from 0; `#p` of them. Reading and writing outside
+--- is an error. Loops over it are compiled. No data is NaN in floating-point rasters; integer ones show the raw sample.
+local views, anchors
+
+local function make_views()
+  views, anchors = {}, setmetatable({}, { __mode = "k" })
+  -- Fields of a C struct can be reached by name: these have names that nobody can guess.
+  local word = c.secret()
+  local define = inner.loadstring(([[
+    local ffi, fail, type = ...
+    return function(ctype)
+      return ffi.metatype(ffi.typeof("struct { $ *@p; int32_t @n; }", ctype), {
+        __index = function(v, i)
+          if type(i) == "number" and i >= 0 and i < v.@n then return v.@p[i] end
+          fail(i, v.@n)
+        end,
+        __newindex = function(v, i, x)
+          if type(i) == "number" and i >= 0 and i < v.@n then v.@p[i] = x return end
+          fail(i, v.@n)
+        end,
+        __len = function(v) return v.@n end,
+      })
+    end]]):gsub("@", word), "=?")
+  local function fail(i, n)
+    core.raise("argument", "pixels: index " .. core.show(i) .. ": expected 0 to " .. n - 1)
+  end
+  views.define = define(ffi, fail, type)
+end
+
+--- The samples of a band, for loops of one's own; see moon.Pixels.
+function c.methods.pixels(raster, band)
+  local address, sample, n = c.samples(raster, band)
+  local samples = pointer(address, sample)
+  if not views then make_views() end
+  local view = views[sample]
+  if not view then
+    view = views.define(ffi.typeof(ctypes[sample]))
+    views[sample] = view
+  end
+  local made = view(samples, n)
+  anchors[made] = raster
+  return made
+end
