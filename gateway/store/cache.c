@@ -50,8 +50,8 @@ uint64_t cache_check_start(const struct mg_hash *key, const struct record *recor
 static void remove_env(const char *dir)
 {
     char name[4160];
-    static const char *const files[] = {"data.mdb", "lock.mdb"};
-    for (size_t i = 0; i < 2; i++) {
+    static const char *const files[] = {"data.mdb", "lock.mdb", "damaged"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         snprintf(name, sizeof name, "%s/%s", dir, files[i]);
         unlink(name);
     }
@@ -121,6 +121,8 @@ static enum mg_err open_once(struct mg_cache *cache, uint64_t max_bytes, struct 
     size_t map;
     MDB_envinfo info;
     snprintf(db, sizeof db, "%s/db", cache->dir);
+    if (cache_guard_was_broken(cache))
+        return mg_err_set(err, MG_E_BAD_FILE, "%s has a damaged value page", db);
     enum mg_err status = size_up(cache, max_bytes, &map, err);
     if (status == MG_OK)
         status = env_open(&cache->env, db, map, MDB_NOSYNC | MDB_NORDAHEAD, DB_COUNT, err);
@@ -132,6 +134,8 @@ static enum mg_err open_once(struct mg_cache *cache, uint64_t max_bytes, struct 
         cache->max_bytes = rest / 5 * 4 < max_least ? max_least : rest / 5 * 4;
     }
     status = set_up(cache, err);
+    if (status == MG_OK && !cache_guard_start(cache))
+        status = mg_err_set(err, MG_E_BAD_FILE, "%s: its pages are not where they say", cache->dir);
     if (status != MG_OK)
         env_close(&cache->env);
     return status;
@@ -227,10 +231,8 @@ static void drop_damaged(struct mg_cache *cache, const struct mg_hash *key, uint
         rc = MDB_KEYEXIST;
     rc = rc ? rc : cache_totals_get(cache, txn, &totals);
     rc = rc ? rc : cache_drop(cache, txn, key, &totals, &doomed);
-    if (rc == MDB_NOTFOUND) /* the row of its use is damaged: let the value go at least */
-        rc = mdb_del(txn, cache->db[DB_ENTRIES], &k, NULL);
-    else
-        rc = rc ? rc : cache_totals_put(cache, txn, &totals);
+    rc = rc == MDB_NOTFOUND ? 0 : rc;
+    rc = rc ? rc : cache_totals_put(cache, txn, &totals);
     if (rc != 0)
         mdb_txn_abort(txn);
     else if (mdb_txn_commit(txn) == 0)
@@ -397,8 +399,25 @@ static int evict_once(struct mg_cache *cache, uint64_t goal, size_t most, bool *
     return rc;
 }
 
+/* A commit that changes next to nothing. */
+static int tick(struct mg_cache *cache)
+{
+    MDB_txn *txn;
+    struct totals totals;
+    int rc = mdb_txn_begin(cache->env.mdb, NULL, 0, &txn);
+    if (rc != 0)
+        return rc;
+    rc = cache_totals_get(cache, txn, &totals);
+    totals.clock++;
+    rc = rc ? rc : cache_totals_put(cache, txn, &totals);
+    if (rc == 0)
+        return mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return rc;
+}
+
 /* The map is full before the bound is reached where free pages lie scattered. Pages become usable two commits after
- * they were freed, hence the tries. */
+ * they were freed. */
 static int make_room(struct mg_cache *cache, const struct entry *entry)
 {
     struct mg_cache_stats stats;
@@ -411,6 +430,8 @@ static int make_room(struct mg_cache *cache, const struct entry *entry)
         int64_t deleted;
         rc = mg_cache_purge(cache, NULL, &deleted, NULL) == MG_OK ? 0 : MDB_MAP_FULL;
     }
+    for (int i = 0; i < 2 && rc == 0; i++)
+        rc = tick(cache);
     return rc;
 }
 
@@ -458,6 +479,7 @@ enum mg_err mg_cache_del(struct mg_cache *cache, const struct mg_hash *key)
         return env_error(rc, "", NULL);
     rc = cache_totals_get(cache, txn, &totals);
     rc = rc ? rc : cache_drop(cache, txn, key, &totals, &doomed);
+    rc = rc == MDB_NOTFOUND ? 0 : rc;
     rc = rc ? rc : cache_totals_put(cache, txn, &totals);
     if (rc != 0)
         mdb_txn_abort(txn);
@@ -466,7 +488,7 @@ enum mg_err mg_cache_del(struct mg_cache *cache, const struct mg_hash *key)
     if (rc == 0)
         cache_unlink_doomed(cache, &doomed);
     mg_buf_fini(&doomed.files);
-    return rc == MDB_NOTFOUND ? MG_OK : env_error(rc, "", NULL);
+    return env_error(rc, "", NULL);
 }
 
 void mg_cache_stats(struct mg_cache *cache, struct mg_cache_stats *out)

@@ -37,8 +37,8 @@ static int use_get(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *k
 {
     MDB_val k = env_val(key, sizeof *key), v;
     int rc = mdb_get(txn, cache->db[DB_USES], &k, &v);
-    if (rc == 0 && v.mv_size != sizeof *out)
-        rc = MDB_CORRUPTED;
+    if (rc == 0 && v.mv_size != sizeof *out) /* damaged: it tells nothing */
+        rc = MDB_NOTFOUND;
     if (rc == 0)
         memcpy(out, v.mv_data, sizeof *out);
     return rc;
@@ -56,7 +56,15 @@ int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key, 
                struct doomed *doomed)
 {
     struct use use;
-    int rc = use_get(cache, txn, key, &use);
+    int rc = cache_guard_check(cache, txn, key);
+    if (rc != 0)
+        return rc;
+    rc = use_get(cache, txn, key, &use);
+    if (rc == MDB_NOTFOUND) {
+        rc = del(cache, txn, DB_ENTRIES, key, sizeof *key);
+        rc = rc ? rc : del(cache, txn, DB_USES, key, sizeof *key);
+        return rc ? rc : MDB_NOTFOUND;
+    }
     if (rc != 0)
         return rc;
     struct age age = {__builtin_bswap64(use.stamp), *key};
@@ -181,8 +189,13 @@ int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most
             rc = 0;
             break;
         }
-        if (rc == 0)
-            rc = use_get(cache, txn, &age.key, &use);
+        if (rc != 0)
+            break;
+        rc = use_get(cache, txn, &age.key, &use);
+        if (rc == MDB_NOTFOUND || (rc == 0 && __builtin_bswap64(use.stamp) != age.stamp)) {
+            rc = del(cache, txn, DB_AGES, &age, sizeof age); /* a row that names nothing must not stop us */
+            continue;
+        }
         if (rc != 0)
             break;
         if (take_mark(cache, &age.key)) {

@@ -44,6 +44,8 @@ struct mg_cache {
     MDB_dbi db[DB_COUNT];
     uint64_t max_bytes;
     char dir[4000];
+    const char *map_base; /* where page 0 is mapped */
+    uint32_t page_bytes;
     _Atomic int64_t evicted, damaged, swept;
     /* Uses since the last tend, by the first eight bytes of the key; two keys on one slot cost one mark. */
     _Atomic uint64_t marks[CACHE_MARKS];
@@ -69,10 +71,17 @@ void cache_file_unlink(struct mg_cache *cache, const struct mg_hash *key, uint64
 /* Unlinks files that no entry names and that are older than an hour. */
 void cache_files_sweep(struct mg_cache *cache, int64_t now_s);
 
+/* cache_guard.c: LMDB believes the head of a value's page when it frees it, and aborts or frees other pages where the
+ * head is damaged; so it is looked at before each deletion. */
+bool cache_guard_start(struct mg_cache *cache);
+/* MDB_CORRUPTED where the entry's pages cannot be freed safely; the next open then makes the cache anew. */
+int cache_guard_check(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key);
+bool cache_guard_was_broken(const struct mg_cache *cache);
+
 /* cache_evict.c; all within a write transaction, LMDB's result. */
 int cache_totals_get(struct mg_cache *cache, MDB_txn *txn, struct totals *out);
 int cache_totals_put(struct mg_cache *cache, MDB_txn *txn, const struct totals *totals);
-/* Deletes the entry with all that points to it; MDB_NOTFOUND. */
+/* Deletes the entry with all that points to it. MDB_NOTFOUND where no row tells of its use: then its value alone. */
 int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key, struct totals *totals,
                struct doomed *doomed);
 /* Drops the entries of the oldest use until totals->bytes <= goal, at most `most` of them; a marked one is made young
