@@ -410,7 +410,7 @@ static void on_read(h2o_socket_t *sock, const char *err)
         break;
     case H1_WORK:
     case H1_SEND:
-        if (sock->input->size > PIPELINE_MAX) {
+        if (sock->input->size > PIPELINE_MAX && !c->shut) {
             c->paused = true;
             h2o_socket_read_stop(sock);
         }
@@ -432,6 +432,14 @@ void http_h1_start(struct http_conn *c)
     c->state = H1_HEAD;
     h2o_socket_read_start(c->sock, on_read);
     run(c);
+}
+
+void http_h1_wake(struct http_conn *c)
+{
+    if (c->paused) {
+        c->paused = false;
+        h2o_socket_read_start(c->sock, on_read);
+    }
 }
 
 void http_h1_closed(struct http_conn *c)

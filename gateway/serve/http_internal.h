@@ -11,6 +11,7 @@
 #include <h2o/http2.h>
 #include <h2o/http2_internal.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "guard.h"
@@ -66,7 +67,7 @@ struct http_conn {
     struct ssl_ctx_st *ssl_ctx;
     bool tls, trusted, loopback;
     bool counted; /* `peer` has a place in the address table */
-    bool killed, proxy_line_read;
+    bool killed, shut, proxy_line_read;
     enum { CONN_PREFACE, CONN_TLS, CONN_HTTP1, CONN_HTTP2 } protocol;
     /* HTTP/2 */
     ssize_t (*h2_expect)(h2o_http2_conn_t *, const uint8_t *, size_t, const char **); /* h2o's own, behind ours */
@@ -95,6 +96,7 @@ struct http_loop {
     h2o_context_t ctx;
     h2o_accept_ctx_t accept_ctx;
     h2o_multithread_receiver_t answers;
+    int *fds; /* own descriptors of the listeners, until they are h2o's */
     h2o_socket_t **listeners;
     size_t n_listeners;
     bool paused, stopping;
@@ -127,11 +129,13 @@ struct mg_http_server {
     h2o_globalconf_t h2o;
     struct http_loop **loops;
     unsigned n_loops;
+    sem_t ready; /* posted by each loop's thread */
     atomic_uint n_conns;
 };
 
 /* http_server.c */
 void http_conn_kill(struct http_conn *conn); /* by the guard: counts, and shuts the socket down; never frees */
+void http_conn_shut(struct http_conn *conn);    /* the same without the count */
 void http_conn_condemn(struct http_conn *conn); /* counts only: h2o closes it, after a GOAWAY */
 void http_conn_unref(struct http_conn *conn);
 void http_loop_unref(struct http_loop *loop);
@@ -162,6 +166,7 @@ const char *http_reason(int status);
 /* http_h1.c: sock->data is the connection. */
 void http_h1_start(struct http_conn *conn);
 void http_h1_send(struct http_request *request, const struct mg_http_response *response);
+void http_h1_wake(struct http_conn *conn); /* it was shut: reads the end, if it had stopped reading */
 void http_h1_closed(struct http_conn *conn); /* the socket is gone */
 enum mg_guard_activity http_h1_activity(const struct http_conn *conn);
 void http_h1_drain(struct http_conn *conn); /* graceful stop */

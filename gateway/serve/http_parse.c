@@ -245,6 +245,9 @@ static enum http_parse find_end(const char *data, size_t len, size_t *scan, size
     }
     *scan = at;
     bool first_line = at == 0;
+    if (first_line && len > 0 && data[0] != '\r' && !(kinds[(uint8_t)data[0]] & TOKEN)) {
+        return BAD("this is not HTTP"); /* TLS perhaps: it would wait for us while we wait for a line */
+    }
     if (first_line && len > HTTP_MAX_URL + 64) {
         return refuse(refusal, 414, MG_E_URI_TOO_LONG, "the URL is longer than 8 kB; send parameters as a POST body");
     }

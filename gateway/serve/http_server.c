@@ -46,12 +46,22 @@ void http_conn_condemn(struct http_conn *c)
     }
 }
 
+/* The protocol sees an end, and frees what is its own. */
+void http_conn_shut(struct http_conn *c)
+{
+    if (c->sock && !c->shut) {
+        c->shut = true;
+        shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
+        if (c->protocol == CONN_HTTP1) {
+            http_h1_wake(c);
+        }
+    }
+}
+
 void http_conn_kill(struct http_conn *c)
 {
     http_conn_condemn(c);
-    if (c->sock) {
-        shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR); /* the protocol sees an end, and frees what is its own */
-    }
+    http_conn_shut(c);
 }
 
 static void on_close(void *data)
@@ -301,8 +311,6 @@ static void listeners_close(struct http_loop *loop)
         h2o_socket_read_stop(loop->listeners[i]);
         h2o_socket_close(loop->listeners[i]);
     }
-    free(loop->listeners);
-    loop->listeners = NULL;
     loop->n_listeners = 0;
 }
 
@@ -349,7 +357,7 @@ static void on_tick(h2o_timeout_entry_t *entry)
         enum mg_guard_activity activity = activity_of(c);
         bool fine = mg_guard_tick(&c->guard, &loop->server->clocks, now, activity, bytes_moved(c, activity));
         if (!fine && activity == MG_GUARD_IDLE) {
-            shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR); /* an idle client did no wrong */
+            http_conn_shut(c); /* an idle client did no wrong */
         } else if (!fine) {
             http_conn_kill(c);
         }
@@ -375,54 +383,18 @@ static void begin_stop(struct http_loop *loop, int ms)
         if (c->protocol == CONN_HTTP1) {
             http_h1_drain(c);
         } else if (c->protocol != CONN_HTTP2) {
-            shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
+            http_conn_shut(c);
         }
     }
     http_h2_drain(loop);
     arm_tick(loop);
 }
 
-static void *loop_main(void *arg)
+/* Everything of h2o's that belongs to a loop is made and freed on the loop's own thread: sockets take their buffers from
+ * thread-local lists. */
+static void loop_open(struct http_loop *loop)
 {
-    struct http_loop *loop = arg;
-    bool shut = false;
-    for (;;) {
-        int ms = atomic_load(&loop->stop_ms);
-        if (ms >= 0 && !loop->stopping) {
-            begin_stop(loop, ms);
-        }
-        if (loop->stopping) {
-            int64_t left = loop->stop_at_ms - http_now_ms(loop);
-            if (!loop->conns || left < -2000) {
-                break;
-            }
-            if (left <= 0 && !shut) {
-                shut = true;
-                for (struct http_conn *c = loop->conns; c; c = c->next) {
-                    shutdown(h2o_socket_get_fd(c->sock), SHUT_RDWR);
-                }
-            }
-        }
-        if (h2o_evloop_run(loop->ctx.loop, loop->stopping ? 20 : INT32_MAX) != 0 && errno != EINTR) {
-            mg_log_error("the event loop cannot wait: %s", strerror(errno));
-            break;
-        }
-    }
-    return NULL;
-}
-
-static struct http_loop *loop_new(struct mg_http_server *server)
-{
-    struct http_loop *loop = calloc(1, sizeof *loop);
-    size_t n = server->config.n_listen + server->config.n_tls;
-    if (!loop || !(loop->listeners = calloc(n ? n : 1, sizeof *loop->listeners))) {
-        free(loop);
-        return NULL;
-    }
-    loop->server = server;
-    atomic_init(&loop->refs, 1);
-    atomic_init(&loop->stop_ms, -1);
-    pthread_mutex_init(&loop->lock, NULL);
+    struct mg_http_server *server = loop->server;
     h2o_context_init(&loop->ctx, h2o_evloop_create(), &server->h2o);
     loop->accept_ctx = (h2o_accept_ctx_t){.ctx = &loop->ctx, .hosts = server->h2o.hosts};
     h2o_multithread_register_receiver(loop->ctx.queue, &loop->answers, http_request_answers);
@@ -432,32 +404,43 @@ static struct http_loop *loop_new(struct mg_http_server *server)
     tick = shortest / 4 < tick ? shortest / 4 + 1 : tick;
     h2o_timeout_init(loop->ctx.loop, &loop->tick_timeout, tick);
     loop->tick_entry.cb = on_tick;
-    return loop;
-}
-
-static bool loop_listen(struct http_loop *loop)
-{
-    const struct mg_http_config *config = &loop->server->config;
-    for (size_t i = 0; i < config->n_listen + config->n_tls; i++) {
-        int fd = i < config->n_listen ? config->listen_fds[i] : config->tls_fds[i - config->n_listen];
-        int own = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (own < 0) {
-            return false;
-        }
-        h2o_socket_t *sock = h2o_evloop_socket_create(loop->ctx.loop, own, H2O_SOCKET_FLAG_DONT_READ);
-        sock->data = loop;
-        loop->listeners[loop->n_listeners++] = sock;
-        h2o_socket_read_start(sock, on_accept);
+    for (size_t i = 0; i < loop->n_listeners; i++) {
+        loop->listeners[i] = h2o_evloop_socket_create(loop->ctx.loop, loop->fds[i], H2O_SOCKET_FLAG_DONT_READ);
+        loop->fds[i] = -1;
+        loop->listeners[i]->data = loop;
+        h2o_socket_read_start(loop->listeners[i], on_accept);
     }
-    return true;
 }
 
-/* After the thread is gone. */
+static void loop_run(struct http_loop *loop)
+{
+    bool shut = false;
+    for (;;) {
+        int ms = atomic_load(&loop->stop_ms);
+        if (ms >= 0 && !loop->stopping) {
+            begin_stop(loop, ms);
+        }
+        if (loop->stopping) {
+            int64_t left = loop->stop_at_ms - http_now_ms(loop);
+            if (!loop->conns) {
+                break;
+            }
+            if (left <= 0 && !shut) {
+                shut = true;
+                for (struct http_conn *c = loop->conns; c; c = c->next) {
+                    http_conn_shut(c);
+                }
+            }
+        }
+        if (h2o_evloop_run(loop->ctx.loop, loop->stopping ? 20 : INT32_MAX) != 0 && errno != EINTR) {
+            mg_log_error("the event loop cannot wait: %s", strerror(errno));
+            abort(); /* the master starts another front */
+        }
+    }
+}
+
 static void loop_close(struct http_loop *loop)
 {
-    if (loop->listeners) {
-        listeners_close(loop);
-    }
     pthread_mutex_lock(&loop->lock);
     loop->stopped = true;
     pthread_mutex_unlock(&loop->lock);
@@ -468,7 +451,7 @@ static void loop_close(struct http_loop *loop)
     h2o_multithread_queue_t *queue = loop->ctx.queue;
     h2o_loop_t *evloop = loop->ctx.loop;
     h2o_context_dispose(&loop->ctx);
-    free(queue); /* 2.2.5 forgets it */
+    free(queue); /* 2.2.5 forgets it, and the loop's epoll descriptor too */
     h2o_evloop_destroy(evloop);
     while (loop->free_requests) {
         struct http_request *r = loop->free_requests;
@@ -476,7 +459,59 @@ static void loop_close(struct http_loop *loop)
         free(r->text);
         free(r);
     }
+}
+
+static void *loop_main(void *arg)
+{
+    struct http_loop *loop = arg;
+    loop_open(loop);
+    sem_post(&loop->server->ready);
+    loop_run(loop);
+    loop_close(loop);
+    return NULL;
+}
+
+static void loop_free(struct http_loop *loop)
+{
+    for (size_t i = 0; loop->fds && i < loop->n_listeners; i++) {
+        if (loop->fds[i] >= 0) {
+            close(loop->fds[i]);
+        }
+    }
+    free(loop->fds);
+    loop->fds = NULL;
+    free(loop->listeners);
+    loop->listeners = NULL;
     http_loop_unref(loop);
+}
+
+static struct http_loop *loop_new(struct mg_http_server *server)
+{
+    const struct mg_http_config *config = &server->config;
+    size_t n = config->n_listen + config->n_tls;
+    struct http_loop *loop = calloc(1, sizeof *loop);
+    if (!loop) {
+        return NULL;
+    }
+    loop->server = server;
+    atomic_init(&loop->refs, 1);
+    atomic_init(&loop->stop_ms, -1);
+    pthread_mutex_init(&loop->lock, NULL);
+    loop->listeners = calloc(n ? n : 1, sizeof *loop->listeners);
+    loop->fds = calloc(n ? n : 1, sizeof *loop->fds);
+    bool ok = loop->listeners && loop->fds;
+    while (ok && loop->n_listeners < n) {
+        size_t i = loop->n_listeners;
+        int fd = i < config->n_listen ? config->listen_fds[i] : config->tls_fds[i - config->n_listen];
+        loop->fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        ok = loop->fds[i] >= 0;
+        loop->n_listeners += ok;
+    }
+    if (!ok) {
+        loop_free(loop);
+        return NULL;
+    }
+    return loop;
 }
 
 /* --- the server ------------------------------------------------------------------------------------------------ */
@@ -490,6 +525,7 @@ static void server_free(struct mg_http_server *server)
     mg_address_table_free(&server->addresses);
     free(server->trusted);
     free(server->loops);
+    sem_destroy(&server->ready);
     free((void *)(uintptr_t)server->config.listen_fds);
     free((void *)(uintptr_t)server->config.tls_fds);
     free(server);
@@ -558,6 +594,7 @@ enum mg_err mg_http_start(const struct mg_http_config *config, struct mg_http_se
     if (!server) {
         return mg_err_set(err, MG_E_NOMEM, "no memory for the HTTP server");
     }
+    sem_init(&server->ready, 0, 0);
     enum mg_err e = configure(server, config, err);
     if (e != MG_OK) {
         server_free(server);
@@ -567,13 +604,12 @@ enum mg_err mg_http_start(const struct mg_http_config *config, struct mg_http_se
     h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX; /* bodies stay in memory, never in /tmp */
     http_h2_init(server);
     for (unsigned i = 0; i < server->config.threads; i++) {
-        struct http_loop *loop = loop_new(server);
-        server->loops[i] = loop;
-        server->n_loops += loop != NULL;
-        if (!loop || !loop_listen(loop)) {
-            e = mg_err_set(err, MG_E_IO, "cannot listen: %s", loop ? strerror(errno) : "out of memory");
+        server->loops[i] = loop_new(server);
+        if (!server->loops[i]) {
+            e = mg_err_set(err, MG_E_IO, "cannot listen: %s", strerror(errno));
             break;
         }
+        server->n_loops++;
     }
     sigset_t all, before;
     sigfillset(&all);
@@ -581,7 +617,10 @@ enum mg_err mg_http_start(const struct mg_http_config *config, struct mg_http_se
     for (unsigned i = 0; e == MG_OK && i < server->n_loops; i++) {
         int errnum = pthread_create(&server->loops[i]->thread, NULL, loop_main, server->loops[i]);
         server->loops[i]->started = errnum == 0;
-        if (errnum) {
+        if (errnum == 0) {
+            while (sem_wait(&server->ready) != 0) {
+            }
+        } else {
             e = mg_err_set(err, MG_E_IO, "cannot start a thread: %s", strerror(errnum));
         }
     }
@@ -607,8 +646,10 @@ void mg_http_stop(struct mg_http_server **server_ref, unsigned ms)
     }
     *server_ref = NULL;
     for (unsigned i = 0; i < server->n_loops; i++) {
-        atomic_store(&server->loops[i]->stop_ms, ms > INT32_MAX ? INT32_MAX : (int)ms);
-        h2o_multithread_send_message(&server->loops[i]->answers, NULL);
+        if (server->loops[i]->started) {
+            atomic_store(&server->loops[i]->stop_ms, ms > INT32_MAX ? INT32_MAX : (int)ms);
+            h2o_multithread_send_message(&server->loops[i]->answers, NULL);
+        }
     }
     for (unsigned i = 0; i < server->n_loops; i++) {
         if (server->loops[i]->started) {
@@ -616,7 +657,7 @@ void mg_http_stop(struct mg_http_server **server_ref, unsigned ms)
         }
     }
     for (unsigned i = 0; i < server->n_loops; i++) {
-        loop_close(server->loops[i]);
+        loop_free(server->loops[i]);
     }
     server_free(server);
 }
