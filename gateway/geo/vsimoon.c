@@ -246,11 +246,12 @@ static bool ensure(const struct remote *remote, uint64_t offset, uint64_t bytes,
 
 /* ---- What GDAL calls ---------------------------------------------------------------------------------- */
 
-static enum mg_err name_of(const char *path, char *name)
+/* GDAL gives names without the prefix. */
+static enum mg_err name_of(const char *rest, char *name)
 {
-    if (!use.files)
-        return mg_err_set(&use.message, MG_E_NO_FILE, "no files are open to %.300s", path);
-    if (!mg_files_name_of(path, name, NAME_MAX_BYTES))
+    char path[NAME_MAX_BYTES + sizeof PREFIX];
+    int n = snprintf(path, sizeof path, PREFIX "%s", rest);
+    if (!use.files || n < 0 || (size_t)n >= sizeof path || !mg_files_name_of(path, name, NAME_MAX_BYTES))
         return mg_err_set(&use.message, MG_E_NO_FILE, "no file %.300s", path);
     if (is_remote(name) && is_sidecar(name))
         return mg_err_set(&use.message, MG_E_NO_FILE, "%.300s is not asked for", name);
