@@ -309,6 +309,14 @@ static int run_protected(lua_State *L)
     }
     vm->loading = false;
     lua_settop(L, 1);
+    lua_Debug ar;
+    lua_pushvalue(L, 1);
+    lua_getinfo(L, ">S", &ar);
+    if (ar.source[0] == '@') {
+        vm->fn_line = ar.linedefined;
+        vm->fn_last = ar.lastlinedefined;
+        snprintf(vm->fn_file, sizeof vm->fn_file, "%s", ar.source + 1);
+    }
     int n;
     lua_pushvalue(L, 1);
     vm_push_arguments(L, 1, &n);
@@ -368,6 +376,8 @@ static void begin(struct mg_vm *vm, const struct mg_run_request *request, struct
     vm->fault.line = 0;
     vm->n_deps = vm->n_headers = 0;
     vm->log_cut = false;
+    vm->fn_file[0] = 0;
+    vm->fn_line = vm->fn_last = 0;
     vm->loading = true;
     vm->request = request;
     vm->bundle = bundle;

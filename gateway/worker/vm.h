@@ -51,6 +51,8 @@ struct mg_vm {
     struct mg_buf log, deps, seen, headers, mime, body, scratch[VM_SCRATCH];
     struct vm_fault fault;
     size_t n_headers;
+    int fn_line, fn_last; /* where the UDF's function stands in its file */
+    char fn_file[160];
 };
 
 static inline struct mg_vm *vm_of(lua_State *L)
@@ -119,6 +121,7 @@ void vm_open_geometry(lua_State *L);
 void vm_open_raster(lua_State *L);
 void vm_open_table(lua_State *L);
 void vm_open_tile(lua_State *L);
+void vm_open_run(lua_State *L);
 void vm_open_read(lua_State *L); /* read_raster, read_vector: part of raster and table */
 
 /* Values of the library as userdata or tables with our metatables. to: NULL when it is none; check: raises. */

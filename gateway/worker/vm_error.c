@@ -149,10 +149,10 @@ static const char *split_position(const char *text, struct mg_span *file, int64_
 {
     *file = (struct mg_span){0};
     *line = 0;
-    if (strncmp(text, "?:-1: ", 6) == 0)
-        return text + 6;
-    if (strncmp(text, "?: ", 3) == 0)
-        return text + 3;
+    if (text[0] == '?' && text[1] == ':') { /* the library's own */
+        const char *rest = text + 2 + strspn(text + 2, "-0123456789");
+        return strncmp(rest, ": ", 2) == 0 ? rest + 2 : text[2] == ' ' ? text + 3 : text;
+    }
     const char *colon = strstr(text, ".lua:");
     if (!colon || colon - text > 120 || memchr(text, '\n', (size_t)(colon - text)))
         return text;
@@ -180,7 +180,13 @@ void vm_error_object(lua_State *L)
     if (text && strcmp(text, "not enough memory") == 0)
         name = mg_err_name(MG_E_UDF_MEMORY);
     struct mg_buf *said = vm_scratch(L, 0);
-    if (rest) {
+    /* A store into the result of a per-pixel loop is the only conversion to float that the library makes. */
+    if (rest && strncmp(rest, "cannot convert '", 16) == 0 && strstr(rest, "' to 'float'")) {
+        const char *kind = rest + 16;
+        mg_buf_printf(said, "map: the function gave %.*s for a pixel; return a number, or moon.nodata",
+                      (int)strcspn(kind, "'"), kind);
+        name = mg_err_name(MG_E_ARGUMENT);
+    } else if (rest) {
         mg_buf_str(said, rest);
     } else {
         mg_buf_str(said, "error raised with ");
@@ -218,6 +224,25 @@ static void append_traceback(lua_State *L, struct mg_buf *out)
     }
 }
 
+/* `return moon.read_raster(…)` is a tail call, and takes the author's frame away. Then the line is the one in the
+ * UDF's function that returns a call of what failed (the word before the first colon), else the function's own. */
+static int line_of_tail_call(struct mg_vm *vm, const char *message)
+{
+    size_t word = strcspn(message, ": "), line = 1, found = 0;
+    struct mg_span text = vm_bundle_file(vm->bundle, mg_span(vm->fn_file)), part;
+    if (!text.data || !vm->fn_line)
+        return 0;
+    for (; mg_span_cut(&text, '\n', &part); line++) {
+        if (line < (size_t)vm->fn_line || line > (size_t)vm->fn_last)
+            continue;
+        const char *at = memmem(part.data, part.len, "return ", 7);
+        const char *call = at ? memmem(at, (size_t)(part.data + part.len - at), message, word) : NULL;
+        if (word > 2 && call && !found)
+            found = line;
+    }
+    return found ? (int)found : vm->fn_line;
+}
+
 static void field_text(lua_State *L, const char *key, struct mg_buf *out)
 {
     size_t len;
@@ -246,6 +271,11 @@ int vm_on_error(lua_State *L)
     fault->line = (int64_t)lua_tonumber(L, -1);
     lua_pop(L, 1);
     enum mg_err err = mg_err_from_name(name->data ? name->data : "");
+    if (!fault->file.len && vm->fn_file[0] && message->data) {
+        fault->line = line_of_tail_call(vm, message->data);
+        mg_buf_str(&fault->file, vm->fn_file);
+        mg_buf_printf(&fault->traceback, "%s:%d: in the UDF's function", vm->fn_file, (int)fault->line);
+    }
     fault->err = err == MG_OK ? MG_E_UDF : err;
     if (fault->file.len && fault->line > 0)
         mg_buf_printf(&fault->message, "%s:%d: ", fault->file.data, (int)fault->line);

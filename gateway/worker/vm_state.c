@@ -89,7 +89,8 @@ static int l_open(lua_State *L)
         const char *name;
         void (*open)(lua_State *L);
     } groups[] = {{"core", vm_open_core},         {"json", vm_open_json},   {"geometry", vm_open_geometry},
-                  {"raster", vm_open_raster},     {"table", vm_open_table}, {"tile", vm_open_tile}};
+                  {"raster", vm_open_raster},     {"table", vm_open_table}, {"tile", vm_open_tile},
+                  {"run", vm_open_run}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         if (strcmp(groups[i].name, name) == 0) {

@@ -1,7 +1,7 @@
 --- Other UDFs: `moon.run`, `moon.load`. A run takes place in another worker, with its own cache entry; what it read
 --- counts as read by this run too.
 local moon, inner = ...
-local c = inner.core
+local c, call = inner.core, inner.open("run").call
 
 --- Runs a UDF by name and gives its value: a raster, table, geometry, string, number, plain table …
 --- `z, x, y` among the arguments make it a tile call. Errors of the other UDF are raised here, with its name.
@@ -13,16 +13,16 @@ local c = inner.core
 ---@param arguments? table<string, any>
 ---@return any
 function moon.run(name, arguments)
-  return c.call(name, arguments)
+  return call(name, arguments)
 end
 
 ---@class moon.UDF
 ---@field name string
 ---@field run fun(self, arguments?: table): any
 local UDF = { __name = "UDF handle" }
-UDF.__call = function(self, arguments) return c.call(self.name, arguments) end
+UDF.__call = function(self, arguments) return call(self.name, arguments) end
 UDF.__index = function(self, key)
-  if key == "run" then return function(me, arguments) return c.call(me.name, arguments) end end
+  if key == "run" then return function(me, arguments) return call(me.name, arguments) end end
   if key == "utils" then
     c.raise("argument", "load: " .. self.name .. ".utils: modules of other UDFs cannot be loaded in this version; copy the file into"
       .. " this UDF's folder and require it")
