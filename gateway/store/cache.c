@@ -421,11 +421,20 @@ static int tick(struct mg_cache *cache)
 static int make_room(struct mg_cache *cache, const struct entry *entry)
 {
     struct mg_cache_stats stats;
+    size_t most = EVICT_MOST; /* deleting takes free pages too, so fewer at a time where there are few */
     bool more;
+    int rc;
     mg_cache_stats(cache, &stats);
     uint64_t goal = (uint64_t)stats.bytes - (uint64_t)stats.bytes / 16;
     goal = goal > entry->bytes * 2 ? goal - entry->bytes * 2 : 0;
-    int rc = evict_once(cache, goal, SIZE_MAX, &more);
+    do {
+        rc = evict_once(cache, goal, most, &more);
+        if (rc == MDB_MAP_FULL && most > 1) {
+            most /= 4;
+            rc = 0;
+            more = true;
+        }
+    } while (rc == 0 && more);
     if (rc == MDB_MAP_FULL) {
         int64_t deleted;
         rc = mg_cache_purge(cache, NULL, &deleted, NULL) == MG_OK ? 0 : MDB_MAP_FULL;
