@@ -646,9 +646,12 @@ void mg_http_stop(struct mg_http_server **server_ref, unsigned ms)
     }
     *server_ref = NULL;
     for (unsigned i = 0; i < server->n_loops; i++) {
-        if (server->loops[i]->started) {
-            atomic_store(&server->loops[i]->stop_ms, ms > INT32_MAX ? INT32_MAX : (int)ms);
-            h2o_multithread_send_message(&server->loops[i]->answers, NULL);
+        struct http_loop *loop = server->loops[i];
+        if (loop->started) {
+            pthread_mutex_lock(&loop->lock); /* it may wake and close before the message is out */
+            atomic_store(&loop->stop_ms, ms > INT32_MAX ? INT32_MAX : (int)ms);
+            h2o_multithread_send_message(&loop->answers, NULL);
+            pthread_mutex_unlock(&loop->lock);
         }
     }
     for (unsigned i = 0; i < server->n_loops; i++) {
