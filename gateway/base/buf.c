@@ -86,9 +86,15 @@ void mg_buf_put(struct mg_buf *buf, const void *data, size_t len)
     buf->len += len;
 }
 
-void mg_buf_str(struct mg_buf *buf, const char *text) { mg_buf_put(buf, text, strlen(text)); }
+void mg_buf_str(struct mg_buf *buf, const char *text)
+{
+    mg_buf_put(buf, text, strlen(text));
+}
 
-void mg_buf_char(struct mg_buf *buf, char c) { mg_buf_put(buf, &c, 1); }
+void mg_buf_char(struct mg_buf *buf, char c)
+{
+    mg_buf_put(buf, &c, 1);
+}
 
 void mg_buf_printf(struct mg_buf *buf, const char *format, ...)
 {
@@ -112,7 +118,8 @@ void mg_buf_printf(struct mg_buf *buf, const char *format, ...)
     va_end(again);
 }
 
-/* Bytes of the well-formed UTF-8 sequence at `at` (RFC 3629: no surrogates, no overlong forms), or 0. */
+/* Bytes of the well-formed UTF-8 sequence at `at` (RFC 3629: no surrogates, no overlong forms), or
+ * 0. */
 static size_t utf8_len(const unsigned char *at, size_t left)
 {
     unsigned char a = at[0];
@@ -135,8 +142,8 @@ static size_t utf8_len(const unsigned char *at, size_t left)
 static void json_escape(struct mg_buf *buf, unsigned char c)
 {
     static const char hex[] = "0123456789abcdef";
-    static const char shorts[] = {
-        ['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f', ['\r'] = 'r', ['"'] = '"', ['\\'] = '\\'};
+    static const char shorts[] = {['\b'] = 'b', ['\t'] = 't', ['\n'] = 'n', ['\f'] = 'f',
+                                  ['\r'] = 'r', ['"'] = '"',  ['\\'] = '\\'};
     if (c < sizeof shorts && shorts[c])
         mg_buf_put(buf, (char[]){'\\', shorts[c]}, 2);
     else
@@ -177,12 +184,23 @@ void mg_buf_html(struct mg_buf *buf, const char *text, size_t len)
     for (size_t i = 0; i < len; i++) {
         const char *entity;
         switch (text[i]) {
-        case '&': entity = "&amp;"; break;
-        case '<': entity = "&lt;"; break;
-        case '>': entity = "&gt;"; break;
-        case '"': entity = "&quot;"; break;
-        case '\'': entity = "&#39;"; break;
-        default: continue;
+        case '&':
+            entity = "&amp;";
+            break;
+        case '<':
+            entity = "&lt;";
+            break;
+        case '>':
+            entity = "&gt;";
+            break;
+        case '"':
+            entity = "&quot;";
+            break;
+        case '\'':
+            entity = "&#39;";
+            break;
+        default:
+            continue;
         }
         mg_buf_put(buf, text + run, i - run);
         mg_buf_str(buf, entity);
@@ -196,7 +214,8 @@ enum mg_err mg_buf_status(const struct mg_buf *buf, struct mg_errmsg *err)
     if (!buf->failed)
         return MG_OK;
     if (buf->over_limit)
-        return mg_err_set(err, MG_E_UDF_OUTPUT, "the result is larger than the limit of %zu bytes: return less of it",
+        return mg_err_set(err, MG_E_UDF_OUTPUT,
+                          "the result is larger than the limit of %zu bytes: return less of it",
                           buf->max_bytes);
     return mg_err_set(err, MG_E_NOMEM, "out of memory after %zu bytes", buf->len);
 }

@@ -1,7 +1,8 @@
 /* Crypto: SHA-256, HMAC, AES-256-GCM of OpenSSL 3, the kernel's randomness, and the text of tokens.
  *
- * A failure of a hash can only be a lack of memory in OpenSSL; it aborts, for a wrong key or id would be worse. The
- * context and the algorithm are kept for each thread: fetching them costs more than hashing a short text. */
+ * A failure of a hash can only be a lack of memory in OpenSSL; it aborts, for a wrong key or id
+ * would be worse. The context and the algorithm are kept for each thread: fetching them costs more
+ * than hashing a short text. */
 #include "moongate/crypto.h"
 
 #include <openssl/crypto.h>
@@ -16,8 +17,8 @@ enum { NONCE = 12, TAG = 16, BLOCK = 64, TOKEN_DIGITS = 43, CHECK_DIGITS = 6 };
 
 static const char base62[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/* The low-level calls are thread-safe, need no allocation and no provider look-up, and use SHA-NI; OpenSSL 3 marks
- * them deprecated in favour of EVP, which takes three times as long for a token. */
+/* The low-level calls are thread-safe, need no allocation and no provider look-up, and use SHA-NI;
+ * OpenSSL 3 marks them deprecated in favour of EVP, which takes three times as long for a token. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wdeprecated-declarations"
 static void sha256_parts(const struct mg_span *parts, size_t n, uint8_t out[32])
@@ -48,7 +49,8 @@ void mg_hmac_sha256(struct mg_span key, struct mg_span data, struct mg_hash *out
         outer[i] = block[i] ^ 0x5C;
     }
     sha256_parts((struct mg_span[]){{(char *)inner, BLOCK}, data}, 2, digest);
-    sha256_parts((struct mg_span[]){{(char *)outer, BLOCK}, {(char *)digest, sizeof digest}}, 2, out->bytes);
+    sha256_parts((struct mg_span[]){{(char *)outer, BLOCK}, {(char *)digest, sizeof digest}}, 2,
+                 out->bytes);
     OPENSSL_cleanse(block, sizeof block);
     OPENSSL_cleanse(inner, sizeof inner);
     OPENSSL_cleanse(outer, sizeof outer);
@@ -90,7 +92,10 @@ bool mg_hash_from_hex(struct mg_span hex, struct mg_hash *out)
     return true;
 }
 
-bool mg_equal_secret(const void *a, const void *b, size_t len) { return CRYPTO_memcmp(a, b, len) == 0; }
+bool mg_equal_secret(const void *a, const void *b, size_t len)
+{
+    return CRYPTO_memcmp(a, b, len) == 0;
+}
 
 void mg_random(void *out, size_t len)
 {
@@ -116,10 +121,12 @@ enum mg_err mg_seal(const uint8_t key[32], struct mg_span plain, struct mg_buf *
         return MG_E_NOMEM;
     int n = 0, last = 0;
     mg_random(at, NONCE);
-    bool done = EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, key, at) == 1 &&
-                EVP_EncryptUpdate(context, at + NONCE, &n, (const uint8_t *)plain.data, (int)plain.len) == 1 &&
-                EVP_EncryptFinal_ex(context, at + NONCE + n, &last) == 1 &&
-                EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG, at + NONCE + plain.len) == 1;
+    bool done =
+        EVP_EncryptInit_ex(context, EVP_aes_256_gcm(), NULL, key, at) == 1 &&
+        EVP_EncryptUpdate(context, at + NONCE, &n, (const uint8_t *)plain.data, (int)plain.len) ==
+            1 &&
+        EVP_EncryptFinal_ex(context, at + NONCE + n, &last) == 1 &&
+        EVP_CIPHER_CTX_ctrl(context, EVP_CTRL_GCM_GET_TAG, TAG, at + NONCE + plain.len) == 1;
     EVP_CIPHER_CTX_free(context);
     if (!done)
         return MG_E_INTERNAL;

@@ -1,5 +1,5 @@
-/* Errors: the facts of err.def, and sentences put together in a fixed buffer. Nothing here allocates, so an error
- * can always be reported. */
+/* Errors: the facts of err.def, and sentences put together in a fixed buffer. Nothing here
+ * allocates, so an error can always be reported. */
 #include "moongate/err.h"
 
 #include <stdarg.h>
@@ -17,17 +17,27 @@ static const struct {
 #undef MG_ERR
 };
 
-/* An error may arrive in a message of another process, so an unknown one is read as MG_E_INTERNAL. */
+/* An error may arrive in a message of another process, so an unknown one is read as MG_E_INTERNAL.
+ */
 static enum mg_err known(enum mg_err err)
 {
     return (unsigned)err < MG_ERR_COUNT ? err : MG_E_INTERNAL;
 }
 
-int mg_err_status(enum mg_err err) { return rows[known(err)].status; }
+int mg_err_status(enum mg_err err)
+{
+    return rows[known(err)].status;
+}
 
-const char *mg_err_name(enum mg_err err) { return rows[known(err)].name; }
+const char *mg_err_name(enum mg_err err)
+{
+    return rows[known(err)].name;
+}
 
-const char *mg_err_text(enum mg_err err) { return rows[known(err)].text; }
+const char *mg_err_text(enum mg_err err)
+{
+    return rows[known(err)].text;
+}
 
 enum mg_err mg_err_from_name(const char *name)
 {
@@ -81,7 +91,8 @@ enum mg_err mg_err_prefix(struct mg_errmsg *msg, enum mg_err err, const char *fo
         if (n >= 0) {
             if ((size_t)n >= sizeof prefix.text)
                 trim_utf8(prefix.text);
-            mg_err_set(msg, err, "%s: %s", prefix.text, msg->text[0] ? msg->text : mg_err_text(err));
+            mg_err_set(msg, err, "%s: %s", prefix.text,
+                       msg->text[0] ? msg->text : mg_err_text(err));
         }
     }
     return err;

@@ -5,22 +5,29 @@
 
 enum { DEPTH_MAX = 2048 }; /* Jansson's own limit for reading */
 
-enum mg_err mg_json_parse(struct mg_span text, size_t max_bytes, json_t **out, struct mg_errmsg *err)
+enum mg_err mg_json_parse(struct mg_span text, size_t max_bytes, json_t **out,
+                          struct mg_errmsg *err)
 {
     if (max_bytes && text.len > max_bytes)
-        return mg_err_set(err, MG_E_TOO_LARGE, "the JSON text has %zu bytes, the limit is %zu", text.len, max_bytes);
+        return mg_err_set(err, MG_E_TOO_LARGE, "the JSON text has %zu bytes, the limit is %zu",
+                          text.len, max_bytes);
     json_error_t why;
-    json_t *value = json_loadb(text.data ? text.data : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
+    json_t *value = json_loadb(text.data ? text.data : "", text.len,
+                               JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &why);
     if (!value) {
         if (json_error_code(&why) == json_error_out_of_memory)
             return mg_err_set(err, MG_E_NOMEM, "out of memory while JSON was read");
-        return mg_err_set(err, MG_E_INVALID, "JSON, line %d, column %d: %s", why.line, why.column, why.text);
+        return mg_err_set(err, MG_E_INVALID, "JSON, line %d, column %d: %s", why.line, why.column,
+                          why.text);
     }
     *out = value;
     return MG_OK;
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
 static void put_value(const json_t *value, struct mg_buf *out, int depth);
 
@@ -54,7 +61,9 @@ static void put_value(const json_t *value, struct mg_buf *out, int depth)
         return;
     }
     switch (json_typeof(value)) {
-    case JSON_OBJECT: put_object(value, out, depth); break;
+    case JSON_OBJECT:
+        put_object(value, out, depth);
+        break;
     case JSON_ARRAY:
         mg_buf_char(out, '[');
         for (size_t i = 0; i < json_array_size(value) && !out->failed; i++) {
@@ -64,12 +73,24 @@ static void put_value(const json_t *value, struct mg_buf *out, int depth)
         }
         mg_buf_char(out, ']');
         break;
-    case JSON_STRING: mg_buf_json_string(out, json_string_value(value), json_string_length(value)); break;
-    case JSON_INTEGER: mg_buf_int(out, json_integer_value(value)); break;
-    case JSON_REAL: mg_buf_double(out, json_real_value(value)); break;
-    case JSON_TRUE: mg_buf_str(out, "true"); break;
-    case JSON_FALSE: mg_buf_str(out, "false"); break;
-    case JSON_NULL: mg_buf_str(out, "null"); break;
+    case JSON_STRING:
+        mg_buf_json_string(out, json_string_value(value), json_string_length(value));
+        break;
+    case JSON_INTEGER:
+        mg_buf_int(out, json_integer_value(value));
+        break;
+    case JSON_REAL:
+        mg_buf_double(out, json_real_value(value));
+        break;
+    case JSON_TRUE:
+        mg_buf_str(out, "true");
+        break;
+    case JSON_FALSE:
+        mg_buf_str(out, "false");
+        break;
+    case JSON_NULL:
+        mg_buf_str(out, "null");
+        break;
     }
 }
 

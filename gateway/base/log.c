@@ -1,5 +1,6 @@
-/* Log: a line is formatted into one buffer and written with one write(2), so that lines of several processes do not
- * mix. Formatting happens on the caller's stack up to 2 kB; longer texts are cut at 64 kB. */
+/* Log: a line is formatted into one buffer and written with one write(2), so that lines of several
+ * processes do not mix. Formatting happens on the caller's stack up to 2 kB; longer texts are cut
+ * at 64 kB. */
 #include "moongate/log.h"
 
 #include <errno.h>
@@ -32,7 +33,10 @@ static bool is_word(char c)
     return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static bool is_hex(char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); }
+static bool is_hex(char c)
+{
+    return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
 
 /* Bytes of the secret that begins at text[i], or 0. */
 static size_t secret_at(struct mg_span text, size_t i)
@@ -72,10 +76,12 @@ static void put_time(struct mg_buf *out, const struct timespec *now, bool json)
     struct tm utc;
     gmtime_r(&now->tv_sec, &utc);
     if (json)
-        mg_buf_printf(out, "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\"", utc.tm_year + 1900, utc.tm_mon + 1,
-                      utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, now->tv_nsec / 1000000);
+        mg_buf_printf(out, "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\"", utc.tm_year + 1900,
+                      utc.tm_mon + 1, utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec,
+                      now->tv_nsec / 1000000);
     else
-        mg_buf_printf(out, "%02d:%02d:%02d.%03ld", utc.tm_hour, utc.tm_min, utc.tm_sec, now->tv_nsec / 1000000);
+        mg_buf_printf(out, "%02d:%02d:%02d.%03ld", utc.tm_hour, utc.tm_min, utc.tm_sec,
+                      now->tv_nsec / 1000000);
 }
 
 /* What the reader's terminal would take as a command must not reach it; a line stays a line. */
@@ -113,8 +119,8 @@ static void put_line(struct mg_buf *line, enum mg_log_level level, struct mg_spa
     bool json = atomic_load_explicit(&state.json, memory_order_relaxed);
     put_time(line, &now, json);
     if (json) {
-        mg_buf_printf(line, ",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"message\":", level_names[level], process,
-                      (int)getpid());
+        mg_buf_printf(line, ",\"level\":\"%s\",\"process\":\"%s\",\"pid\":%d,\"message\":",
+                      level_names[level], process, (int)getpid());
         mg_buf_json_string(line, text.data, text.len);
         mg_buf_put(line, "}\n", 2);
     } else {

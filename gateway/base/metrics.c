@@ -31,7 +31,8 @@ int64_t mg_metric_get(enum mg_metric metric)
 void mg_metrics_write(struct mg_buf *out)
 {
     for (size_t i = 0; i < MG_METRIC_COUNT; i++) {
-        mg_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", rows[i].name, rows[i].help, rows[i].name, rows[i].kind);
+        mg_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", rows[i].name, rows[i].help, rows[i].name,
+                      rows[i].kind);
         mg_buf_printf(out, "%s %lld\n", rows[i].name, (long long)mg_metric_get((enum mg_metric)i));
     }
 }

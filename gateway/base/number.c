@@ -1,9 +1,10 @@
 /* Numbers as text: integers, and the shortest decimal of a double that reads back exactly.
  *
- * A value of at most 15 significant digits and 9 decimals is found by integers: with r = round(v * 10^k) below
- * 2^53, r and 10^k are exact doubles, so r / 10^k is the correctly rounded value of that decimal; where it equals v
- * the decimal reads back as v, and decimals of up to 15 digits are unique. Everything else tries 15, 16 and 17
- * digits. Cost: about 20 ns on the first path, 1 us on the second. */
+ * A value of at most 15 significant digits and 9 decimals is found by integers: with r = round(v *
+ * 10^k) below 2^53, r and 10^k are exact doubles, so r / 10^k is the correctly rounded value of
+ * that decimal; where it equals v the decimal reads back as v, and decimals of up to 15 digits are
+ * unique. Everything else tries 15, 16 and 17 digits. Cost: about 20 ns on the first path, 1 us on
+ * the second. */
 #include "moongate/buf.h"
 
 #include <math.h>
@@ -13,9 +14,10 @@
 /* Writes `value` in decimal so that it ends before `end`; gives its first character. */
 static char *digits_before(char *end, uint64_t value)
 {
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
-                                "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
-                                "8081828384858687888990919293949596979899";
+    static const char pairs[] =
+        "00010203040506070809101112131415161718192021222324252627282930313233343536373839"
+        "40414243444546474849505152535455565758596061626364656667686970717273747576777879"
+        "8081828384858687888990919293949596979899";
     while (value >= 100) {
         end -= 2;
         memcpy(end, pairs + value % 100 * 2, 2);

@@ -1,8 +1,9 @@
-/* Pack: type byte, then 8 little-endian bytes (a number or a length), then bytes. The machines that we build for are
- * little-endian; a static assert holds that. */
+/* Pack: type byte, then 8 little-endian bytes (a number or a length), then bytes. The machines that
+ * we build for are little-endian; a static assert holds that. */
 #include "moongate/pack.h"
 
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "packed values are copied as they lie in memory");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "packed values are copied as they lie in memory");
 
 static void put_number(struct mg_buf *out, char type, const void *eight)
 {
@@ -11,11 +12,20 @@ static void put_number(struct mg_buf *out, char type, const void *eight)
     mg_buf_put(out, bytes, sizeof bytes);
 }
 
-void mg_pack_nil(struct mg_buf *out) { mg_buf_char(out, 'n'); }
+void mg_pack_nil(struct mg_buf *out)
+{
+    mg_buf_char(out, 'n');
+}
 
-void mg_pack_bool(struct mg_buf *out, bool value) { mg_buf_put(out, (char[]){'b', value}, 2); }
+void mg_pack_bool(struct mg_buf *out, bool value)
+{
+    mg_buf_put(out, (char[]){'b', value}, 2);
+}
 
-void mg_pack_int(struct mg_buf *out, int64_t value) { put_number(out, 'i', &value); }
+void mg_pack_int(struct mg_buf *out, int64_t value)
+{
+    put_number(out, 'i', &value);
+}
 
 void mg_pack_double(struct mg_buf *out, double value)
 {
@@ -115,12 +125,23 @@ struct mg_span mg_unpack_bytes(struct mg_unpack *in)
 bool mg_unpack_skip(struct mg_unpack *in)
 {
     switch (mg_unpack_peek(in)) {
-    case 'n': in->at++; break;
-    case 'b': mg_unpack_bool(in); break;
-    case 'i': mg_unpack_int(in); break;
-    case 'd': mg_unpack_double(in); break;
-    case 's': mg_unpack_bytes(in); break;
-    default: in->failed = true;
+    case 'n':
+        in->at++;
+        break;
+    case 'b':
+        mg_unpack_bool(in);
+        break;
+    case 'i':
+        mg_unpack_int(in);
+        break;
+    case 'd':
+        mg_unpack_double(in);
+        break;
+    case 's':
+        mg_unpack_bytes(in);
+        break;
+    default:
+        in->failed = true;
     }
     return !in->failed;
 }
@@ -150,4 +171,7 @@ size_t mg_unpack_count(struct mg_unpack *in, size_t max)
     return (size_t)n;
 }
 
-bool mg_unpack_done(const struct mg_unpack *in) { return !in->failed && in->at == in->end; }
+bool mg_unpack_done(const struct mg_unpack *in)
+{
+    return !in->failed && in->at == in->end;
+}

@@ -1,8 +1,8 @@
 /* Age of use and eviction.
  *
- * A hit only sets a mark in memory; mg_cache_tend gives marked entries a new stamp, in small transactions, and skips
- * those in the younger half anyway. Eviction goes from the oldest stamp; a marked entry gets a second chance, so that
- * it is right also between two tends. */
+ * A hit only sets a mark in memory; mg_cache_tend gives some marked entries a new stamp, and skips
+ * those in the younger half anyway. Eviction goes from the oldest stamp; a marked entry gets a
+ * second chance, so that it is right also between two tends. */
 #include "cache_internal.h"
 
 enum { FLUSH_BATCH = 256 };
@@ -24,7 +24,8 @@ int cache_totals_get(struct mg_cache *cache, MDB_txn *txn, struct totals *out)
 
 int cache_totals_put(struct mg_cache *cache, MDB_txn *txn, const struct totals *totals)
 {
-    MDB_val key = env_val(totals_name, sizeof totals_name - 1), value = env_val(totals, sizeof *totals);
+    MDB_val key = env_val(totals_name, sizeof totals_name - 1),
+            value = env_val(totals, sizeof *totals);
     return mdb_put(txn, cache->db[DB_TOTALS], &key, &value, 0);
 }
 
@@ -52,8 +53,8 @@ static int del(struct mg_cache *cache, MDB_txn *txn, enum db db, const void *dat
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key, struct totals *totals,
-               struct doomed *doomed)
+int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key,
+               struct totals *totals, struct doomed *doomed)
 {
     struct use use;
     int rc = cache_guard_check(cache, txn, key);
@@ -83,10 +84,11 @@ int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key, 
     return 0;
 }
 
-static int make_young(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key, struct use *use,
-                      struct totals *totals)
+static int make_young(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key,
+                      struct use *use, struct totals *totals)
 {
-    struct age old = {__builtin_bswap64(use->stamp), *key}, now = {__builtin_bswap64(++totals->clock), *key};
+    struct age old = {__builtin_bswap64(use->stamp), *key},
+               now = {__builtin_bswap64(++totals->clock), *key};
     use->stamp = totals->clock;
     MDB_val k = env_val(&now, sizeof now), v = env_val("", 0);
     int rc = del(cache, txn, DB_AGES, &old, sizeof old);
@@ -103,8 +105,10 @@ static bool take_mark(struct mg_cache *cache, const struct mg_hash *key)
                                                    memory_order_relaxed, memory_order_relaxed);
 }
 
-/* Gives the entry whose key begins with `prefix` a new stamp, unless it is in the younger half anyway. */
-static int flush_mark(struct mg_cache *cache, MDB_txn *txn, uint64_t prefix, uint64_t entries, struct totals *totals)
+/* Gives the entry whose key begins with `prefix` a new stamp, unless it is in the younger half
+ * anyway. */
+static int flush_mark(struct mg_cache *cache, MDB_txn *txn, uint64_t prefix, uint64_t entries,
+                      struct totals *totals)
 {
     MDB_cursor *cursor;
     MDB_val k = env_val(&prefix, sizeof prefix), v;
@@ -150,23 +154,17 @@ static int flush_batch(struct mg_cache *cache, const uint64_t *prefixes, size_t 
 void cache_marks_flush(struct mg_cache *cache)
 {
     uint64_t batch[FLUSH_BATCH];
-    size_t n = 0;
-    int rc = 0;
-    for (size_t i = 0; i < CACHE_MARKS && rc == 0; i++) {
-        if (atomic_load_explicit(&cache->marks[i], memory_order_relaxed) == 0)
-            continue;
-        batch[n++] = atomic_exchange_explicit(&cache->marks[i], 0, memory_order_relaxed);
-        if (n == FLUSH_BATCH) {
-            rc = flush_batch(cache, batch, n);
-            n = 0;
-        }
-    }
-    if (n > 0 && rc == 0)
+    size_t n = 0, at = cache->next_mark, seen;
+    for (seen = 0; seen < CACHE_MARKS && n < FLUSH_BATCH; seen++, at = (at + 1) % CACHE_MARKS)
+        if (atomic_load_explicit(&cache->marks[at], memory_order_relaxed) != 0)
+            batch[n++] = atomic_exchange_explicit(&cache->marks[at], 0, memory_order_relaxed);
+    cache->next_mark = at;
+    if (n > 0)
         flush_batch(cache, batch, n);
 }
 
-int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most, struct totals *totals,
-                struct doomed *doomed)
+int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most,
+                struct totals *totals, struct doomed *doomed)
 {
     int64_t evicted = 0;
     int rc = 0;
@@ -193,7 +191,8 @@ int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most
             break;
         rc = use_get(cache, txn, &age.key, &use);
         if (rc == MDB_NOTFOUND || (rc == 0 && __builtin_bswap64(use.stamp) != age.stamp)) {
-            rc = del(cache, txn, DB_AGES, &age, sizeof age); /* a row that names nothing must not stop us */
+            rc = del(cache, txn, DB_AGES, &age,
+                     sizeof age); /* a row that names nothing must not stop us */
             continue;
         }
         if (rc != 0)
@@ -213,7 +212,8 @@ void cache_unlink_doomed(struct mg_cache *cache, struct doomed *doomed)
 {
     struct mg_hash key;
     uint64_t file;
-    for (size_t at = 0; at + sizeof key + sizeof file <= doomed->files.len; at += sizeof key + sizeof file) {
+    for (size_t at = 0; at + sizeof key + sizeof file <= doomed->files.len;
+         at += sizeof key + sizeof file) {
         memcpy(&key, doomed->files.data + at, sizeof key);
         memcpy(&file, doomed->files.data + at + sizeof key, sizeof file);
         cache_file_unlink(cache, &key, file);

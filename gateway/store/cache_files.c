@@ -1,7 +1,9 @@
-/* Bodies beside the cache's environment: files/<2 hex digits>/<key>.<number>, written under another name first.
+/* Bodies beside the cache's environment: files/<2 hex digits>/<key>.<number>, written under another
+ * name first.
  *
- * A file is never changed under its name; a new body gets a new number. Reading one checks all its bytes the first
- * time that this process opens it (about 10 GB/s), later its length and time of change. */
+ * A file is never changed under its name; a new body gets a new number. Reading one checks all its
+ * bytes the first time that this process opens it (about 10 GB/s), later its length and time of
+ * change. */
 #include "cache_internal.h"
 
 #include <dirent.h>
@@ -15,15 +17,16 @@
 
 enum { ORPHAN_S = 3600, CHUNK = 1 << 18, NAME_LEN = 64 + 1 + 16 };
 
-static void file_name(const struct mg_cache *cache, const struct mg_hash *key, uint64_t file, char *out, size_t size)
+static void file_name(const struct mg_cache *cache, const struct mg_hash *key, uint64_t file,
+                      char *out, size_t size)
 {
     char hex[65];
     mg_hash_hex(key, hex);
     snprintf(out, size, "%s/files/%.2s/%s.%016" PRIx64, cache->dir, hex, hex, file);
 }
 
-enum mg_err cache_file_write(struct mg_cache *cache, const struct mg_hash *key, uint64_t file, struct mg_span body,
-                             struct mg_errmsg *err)
+enum mg_err cache_file_write(struct mg_cache *cache, const struct mg_hash *key, uint64_t file,
+                             struct mg_span body, struct mg_errmsg *err)
 {
     char name[4200], temp[4208], folder[4200];
     file_name(cache, key, file, name, sizeof name);
@@ -138,8 +141,8 @@ static void sweep_folder(struct mg_cache *cache, const char *folder, int64_t now
         return;
     while ((item = readdir(dir))) {
         struct stat st;
-        if (fstatat(dirfd(dir), item->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-            st.st_mtime + ORPHAN_S < now_s && !is_named(cache, item->d_name))
+        if (fstatat(dirfd(dir), item->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+            S_ISREG(st.st_mode) && st.st_mtime + ORPHAN_S < now_s && !is_named(cache, item->d_name))
             unlinkat(dirfd(dir), item->d_name, 0);
     }
     closedir(dir);

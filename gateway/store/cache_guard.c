@@ -1,5 +1,6 @@
-/* Guard of deletions. The start check of env_check.c reads only so many heads of value pages (a cache of 10 GB has a
- * quarter of a million); this looks at the one head that LMDB is about to use. Cost: 50 ns. */
+/* Guard of deletions. The start check of env_check.c reads only so many heads of value pages (a
+ * cache of 10 GB has a quarter of a million); this looks at the one head that LMDB is about to use.
+ * Cost: 50 ns. */
 #include "cache_internal.h"
 
 #include "moongate/log.h"
@@ -23,9 +24,11 @@ bool cache_guard_start(struct mg_cache *cache)
     MDB_txn *txn = env_read_begin(&cache->env);
     if (!txn)
         return false;
-    bool good = mdb_env_stat(cache->env.mdb, &stat) == 0 && mdb_get(txn, cache->db[DB_TOTALS], &key, &value) == 0;
+    bool good = mdb_env_stat(cache->env.mdb, &stat) == 0 &&
+                mdb_get(txn, cache->db[DB_TOTALS], &key, &value) == 0;
     if (good) {
-        const char *page = (const char *)((uintptr_t)value.mv_data & ~((uintptr_t)stat.ms_psize - 1));
+        const char *page =
+            (const char *)((uintptr_t)value.mv_data & ~((uintptr_t)stat.ms_psize - 1));
         uint64_t number;
         memcpy(&number, page, sizeof number);
         cache->page_bytes = stat.ms_psize;
@@ -59,7 +62,8 @@ int cache_guard_check(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash
     int fd = open(marker, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     if (fd >= 0)
         close(fd);
-    mg_log_error("the cache in %s is damaged in a place that cannot be deleted: nothing in it changes until the next "
+    mg_log_error("the cache in %s is damaged in a place that cannot be deleted: nothing in it "
+                 "changes until the next "
                  "start, which makes it anew",
                  cache->dir);
     return MDB_CORRUPTED;

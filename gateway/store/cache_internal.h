@@ -17,15 +17,15 @@ enum db {
 };
 
 enum {
-    CACHE_FORMAT = 1,         /* of the structs below: another one is set aside */
+    CACHE_FORMAT = 1, /* of the structs below: another one is set aside */
     CACHE_INLINE_MAX = 1 << 20,
     CACHE_MARKS = 1 << 16,
     CACHE_VERIFIED = 256,
 };
 
 struct record {
-    uint64_t check;   /* CRC-64 of the key, the rest of this, meta and body */
-    uint64_t file;    /* number in the name of the body's file; 0: the body is here */
+    uint64_t check; /* CRC-64 of the key, the rest of this, meta and body */
+    uint64_t file;  /* number in the name of the body's file; 0: the body is here */
     uint64_t body_len;
     uint32_t meta_len, format;
     struct mg_hash group;
@@ -47,8 +47,10 @@ struct mg_cache {
     const char *map_base; /* where page 0 is mapped */
     uint32_t page_bytes;
     _Atomic int64_t evicted, damaged, swept;
-    /* Uses since the last tend, by the first eight bytes of the key; two keys on one slot cost one mark. */
+    /* Uses since the last tend, by the first eight bytes of the key; two keys on one slot cost one
+     * mark. */
     _Atomic uint64_t marks[CACHE_MARKS];
+    size_t next_mark; /* of the one thread that tends */
     /* Files whose bytes were checked by this process: number xor time of change. */
     _Atomic uint64_t verified[CACHE_VERIFIED];
 };
@@ -58,12 +60,14 @@ struct doomed {
     struct mg_buf files; /* struct mg_hash key, uint64_t file, repeated */
 };
 
-uint64_t cache_check_start(const struct mg_hash *key, const struct record *record, struct mg_span meta);
+uint64_t cache_check_start(const struct mg_hash *key, const struct record *record,
+                           struct mg_span meta);
 uint64_t cache_check_more(uint64_t check, const void *data, size_t len);
 
 /* cache_files.c */
-MG_MUST_CHECK enum mg_err cache_file_write(struct mg_cache *cache, const struct mg_hash *key, uint64_t file,
-                                           struct mg_span body, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err cache_file_write(struct mg_cache *cache, const struct mg_hash *key,
+                                           uint64_t file, struct mg_span body,
+                                           struct mg_errmsg *err);
 /* A descriptor of a file whose length and bytes are those of the record, or -1. */
 int cache_file_open(struct mg_cache *cache, const struct mg_hash *key, const struct record *record,
                     struct mg_span meta);
@@ -71,24 +75,26 @@ void cache_file_unlink(struct mg_cache *cache, const struct mg_hash *key, uint64
 /* Unlinks files that no entry names and that are older than an hour. */
 void cache_files_sweep(struct mg_cache *cache, int64_t now_s);
 
-/* cache_guard.c: LMDB believes the head of a value's page when it frees it, and aborts or frees other pages where the
- * head is damaged; so it is looked at before each deletion. */
+/* cache_guard.c: LMDB believes the head of a value's page when it frees it, and aborts or frees
+ * other pages where the head is damaged; so it is looked at before each deletion. */
 bool cache_guard_start(struct mg_cache *cache);
-/* MDB_CORRUPTED where the entry's pages cannot be freed safely; the next open then makes the cache anew. */
+/* MDB_CORRUPTED where the entry's pages cannot be freed safely; the next open then makes the cache
+ * anew. */
 int cache_guard_check(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key);
 bool cache_guard_was_broken(const struct mg_cache *cache);
 
 /* cache_evict.c; all within a write transaction, LMDB's result. */
 int cache_totals_get(struct mg_cache *cache, MDB_txn *txn, struct totals *out);
 int cache_totals_put(struct mg_cache *cache, MDB_txn *txn, const struct totals *totals);
-/* Deletes the entry with all that points to it. MDB_NOTFOUND where no row tells of its use: then its value alone. */
-int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key, struct totals *totals,
-               struct doomed *doomed);
-/* Drops the entries of the oldest use until totals->bytes <= goal, at most `most` of them; a marked one is made young
- * instead. */
-int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most, struct totals *totals,
-                struct doomed *doomed);
-/* Writes the marks down as new stamps. */
+/* Deletes the entry with all that points to it. MDB_NOTFOUND where no row tells of its use: then
+ * its value alone. */
+int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key,
+               struct totals *totals, struct doomed *doomed);
+/* Drops the entries of the oldest use until totals->bytes <= goal, at most `most` of them; a marked
+ * one is made young instead. */
+int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most,
+                struct totals *totals, struct doomed *doomed);
+/* Writes some of the marks down as new stamps; the next call goes on behind them. */
 void cache_marks_flush(struct mg_cache *cache);
 void cache_unlink_doomed(struct mg_cache *cache, struct doomed *doomed);
 

@@ -1,5 +1,5 @@
-/* Purge: everything in one transaction, or the entries of one group in small ones, so that a server that goes on
- * putting meanwhile waits at most a few milliseconds for the lock. */
+/* Purge: everything in one transaction, or the entries of one group in small ones, so that a server
+ * that goes on putting meanwhile waits at most a few milliseconds for the lock. */
 #include "cache_internal.h"
 
 enum { BATCH = 256 };
@@ -25,7 +25,8 @@ static int doom_files(struct mg_cache *cache, MDB_txn *txn, struct doomed *doome
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static int purge_all(struct mg_cache *cache, MDB_txn *txn, struct totals *totals, struct doomed *doomed, int64_t *n)
+static int purge_all(struct mg_cache *cache, MDB_txn *txn, struct totals *totals,
+                     struct doomed *doomed, int64_t *n)
 {
     static const enum db rows[] = {DB_ENTRIES, DB_USES, DB_AGES, DB_GROUPS};
     MDB_stat stat;
@@ -40,7 +41,8 @@ static int purge_all(struct mg_cache *cache, MDB_txn *txn, struct totals *totals
     return rc;
 }
 
-static int next_of_group(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *group, struct mg_hash *key)
+static int next_of_group(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *group,
+                         struct mg_hash *key)
 {
     struct mg_hash pair[2] = {*group};
     MDB_cursor *cursor;
@@ -57,8 +59,8 @@ static int next_of_group(struct mg_cache *cache, MDB_txn *txn, const struct mg_h
     return rc;
 }
 
-static int purge_batch(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *group, struct totals *totals,
-                       struct doomed *doomed, int64_t *n)
+static int purge_batch(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *group,
+                       struct totals *totals, struct doomed *doomed, int64_t *n)
 {
     int rc = 0;
     for (int i = 0; i < BATCH && rc == 0; i++) {
@@ -77,7 +79,8 @@ static int purge_batch(struct mg_cache *cache, MDB_txn *txn, const struct mg_has
     return rc;
 }
 
-enum mg_err mg_cache_purge(struct mg_cache *cache, const struct mg_hash *group, int64_t *deleted, struct mg_errmsg *err)
+enum mg_err mg_cache_purge(struct mg_cache *cache, const struct mg_hash *group, int64_t *deleted,
+                           struct mg_errmsg *err)
 {
     int64_t n = 0;
     int rc = 0;

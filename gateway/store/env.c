@@ -12,20 +12,30 @@ enum { MAX_READERS = 512 };
 enum mg_err env_error(int rc, const char *what, struct mg_errmsg *err)
 {
     switch (rc) {
-    case MDB_SUCCESS: return MG_OK;
-    case MDB_NOTFOUND: return mg_err_set(err, MG_E_NOT_FOUND, "%s: not found", what);
-    case ENOMEM: return mg_err_set(err, MG_E_NOMEM, "%s: out of memory", what);
-    case ENOSPC: return mg_err_set(err, MG_E_IO, "%s: the disk is full: make room on it", what);
+    case MDB_SUCCESS:
+        return MG_OK;
+    case MDB_NOTFOUND:
+        return mg_err_set(err, MG_E_NOT_FOUND, "%s: not found", what);
+    case ENOMEM:
+        return mg_err_set(err, MG_E_NOMEM, "%s: out of memory", what);
+    case ENOSPC:
+        return mg_err_set(err, MG_E_IO, "%s: the disk is full: make room on it", what);
     case EACCES:
     case EPERM:
-        return mg_err_set(err, MG_E_IO, "%s: permission denied: run as the user that owns the data directory", what);
-    case MDB_MAP_FULL: return mg_err_set(err, MG_E_IO, "%s: the environment is full", what);
+        return mg_err_set(err, MG_E_IO,
+                          "%s: permission denied: run as the user that owns the data directory",
+                          what);
+    case MDB_MAP_FULL:
+        return mg_err_set(err, MG_E_IO, "%s: the environment is full", what);
     case MDB_CORRUPTED:
     case MDB_PAGE_NOTFOUND:
     case MDB_INVALID:
     case MDB_VERSION_MISMATCH:
-    case MDB_PANIC: return mg_err_set(err, MG_E_BAD_FILE, "%s: the file is damaged (%s)", what, mdb_strerror(rc));
-    default: return mg_err_set(err, MG_E_IO, "%s: %s", what, mdb_strerror(rc));
+    case MDB_PANIC:
+        return mg_err_set(err, MG_E_BAD_FILE, "%s: the file is damaged (%s)", what,
+                          mdb_strerror(rc));
+    default:
+        return mg_err_set(err, MG_E_IO, "%s: %s", what, mdb_strerror(rc));
     }
 }
 
@@ -34,7 +44,8 @@ enum mg_err env_make_dir(const char *path, struct mg_errmsg *err)
     char part[PATH_MAX], above[PATH_MAX] = ".";
     size_t len = strlen(path);
     if (len == 0 || len >= sizeof part)
-        return mg_err_set(err, MG_E_IO, "the folder's name is empty or longer than %d bytes", PATH_MAX - 1);
+        return mg_err_set(err, MG_E_IO, "the folder's name is empty or longer than %d bytes",
+                          PATH_MAX - 1);
     for (size_t i = 1; i <= len; i++) {
         if (path[i] != '/' && path[i] != '\0')
             continue;
@@ -43,7 +54,8 @@ enum mg_err env_make_dir(const char *path, struct mg_errmsg *err)
         if (mkdir(part, 0700) == 0)
             env_own_like(part, above);
         else if (errno != EEXIST)
-            return mg_err_set(err, MG_E_IO, "the folder %s cannot be made: %s", part, strerror(errno));
+            return mg_err_set(err, MG_E_IO, "the folder %s cannot be made: %s", part,
+                              strerror(errno));
         memcpy(above, part, i + 1);
     }
     struct stat st;
@@ -58,12 +70,13 @@ void env_own_like(const char *path, const char *model)
     if (geteuid() != 0 || stat(model, &st) != 0 || lstat(path, &mine) != 0)
         return;
     /* A failure shows when the other user opens the file, with its name. */
-    if ((mine.st_uid != st.st_uid || mine.st_gid != st.st_gid) && lchown(path, st.st_uid, st.st_gid) != 0)
+    if ((mine.st_uid != st.st_uid || mine.st_gid != st.st_gid) &&
+        lchown(path, st.st_uid, st.st_gid) != 0)
         return;
 }
 
-enum mg_err env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags, unsigned max_dbs,
-                     struct mg_errmsg *err)
+enum mg_err env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags,
+                     unsigned max_dbs, struct mg_errmsg *err)
 {
     char data[PATH_MAX], lock[PATH_MAX];
     int rc, dead;
@@ -124,7 +137,8 @@ MDB_txn *env_read_begin(struct env *env)
     size_t first = first_slot();
     MDB_txn *txn = NULL;
     for (size_t i = 0; i < ENV_READERS && !txn; i++)
-        txn = atomic_exchange_explicit(&env->readers[(first + i) % ENV_READERS], NULL, memory_order_acquire);
+        txn = atomic_exchange_explicit(&env->readers[(first + i) % ENV_READERS], NULL,
+                                       memory_order_acquire);
     if (!txn)
         return mdb_txn_begin(env->mdb, NULL, MDB_RDONLY, &txn) == 0 ? txn : NULL;
     if (mdb_txn_renew(txn) == 0)
@@ -139,8 +153,9 @@ void env_read_end(struct env *env, MDB_txn *txn)
     mdb_txn_reset(txn);
     for (size_t i = 0; i < ENV_READERS; i++) {
         MDB_txn *none = NULL;
-        if (atomic_compare_exchange_strong_explicit(&env->readers[(first + i) % ENV_READERS], &none, txn,
-                                                    memory_order_release, memory_order_relaxed))
+        if (atomic_compare_exchange_strong_explicit(&env->readers[(first + i) % ENV_READERS], &none,
+                                                    txn, memory_order_release,
+                                                    memory_order_relaxed))
             return;
     }
     mdb_txn_abort(txn);

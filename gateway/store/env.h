@@ -1,7 +1,8 @@
-/* Env: what the state's and the cache's LMDB environment share: a careful open, pooled readers, errors.
+/* Env: what the state's and the cache's LMDB environment share: a careful open, pooled readers,
+ * errors.
  *
- * One process opens an environment once, after its fork. Readers are kept reset between uses: renewing one costs
- * 0.1 us, and a reset one does not stop the reuse of pages. */
+ * One process opens an environment once, after its fork. Readers are kept reset between uses:
+ * renewing one costs 0.1 us, and a reset one does not stop the reuse of pages. */
 #ifndef MOONGATE_STORE_ENV_H
 #define MOONGATE_STORE_ENV_H
 
@@ -16,10 +17,11 @@ struct env {
     _Atomic(MDB_txn *) readers[ENV_READERS];
 };
 
-/* Makes `dir` (0700) and its files (0600) when missing; as root they get the owner of the folder above. Before LMDB
- * maps the file its length and the structure of its tree are checked: MG_E_BAD_FILE. map_bytes 0: as it was made. */
-MG_MUST_CHECK enum mg_err env_open(struct env *env, const char *dir, size_t map_bytes, unsigned flags,
-                                   unsigned max_dbs, struct mg_errmsg *err);
+/* Makes `dir` (0700) and its files (0600) when missing; as root they get the owner of the folder
+ * above. Before LMDB maps the file its length and the structure of its tree are checked:
+ * MG_E_BAD_FILE. map_bytes 0: as it was made. */
+MG_MUST_CHECK enum mg_err env_open(struct env *env, const char *dir, size_t map_bytes,
+                                   unsigned flags, unsigned max_dbs, struct mg_errmsg *err);
 void env_close(struct env *env);
 
 /* A read transaction on the last commit; NULL when none is to be had. Any thread. */
@@ -34,14 +36,18 @@ MG_MUST_CHECK enum mg_err env_make_dir(const char *path, struct mg_errmsg *err);
 /* As root: `path` gets the owner of `model`. */
 void env_own_like(const char *path, const char *model);
 
-/* Reads data.mdb with pread and checks its length, both meta pages and each branch and leaf page that the newest of
- * them reaches. MG_E_BAD_FILE says what is wrong. A missing or empty file is fine. env_check.c */
+/* Reads data.mdb with pread and checks its length, both meta pages and each branch and leaf page
+ * that the newest of them reaches. MG_E_BAD_FILE says what is wrong. A missing or empty file is
+ * fine. env_check.c */
 MG_MUST_CHECK enum mg_err env_check(const char *file, struct mg_errmsg *err);
 
 static inline MDB_val env_val(const void *data, size_t len)
 {
     return (MDB_val){len, (void *)(uintptr_t)data};
 }
-static inline struct mg_span env_span(MDB_val val) { return (struct mg_span){val.mv_data, val.mv_size}; }
+static inline struct mg_span env_span(MDB_val val)
+{
+    return (struct mg_span){val.mv_data, val.mv_size};
+}
 
 #endif

@@ -1,12 +1,13 @@
 /* Check of an LMDB file before it is mapped.
  *
- * LMDB trusts its file: a page beyond the end is SIGBUS, a wrong offset a wild read. So the tree is walked here with
- * pread: every reachable branch and leaf page must carry its own number, offsets within itself, children within the
- * file, and each page is used at most once, the free ones included (LMDB writes over those). Layout of LMDB 0.9 (its
- * format version 1, 64-bit, little-endian). Of values on overflow pages only the heads are read, and
- * of the first VALUES_MAX only (the cache's guard sees to the others); their bytes carry checksums of their own.
- * Another process may be writing meanwhile: what looks wrong counts only where no commit happened during the walk.
- * Cost: about 1 us a tree page in the page cache. */
+ * LMDB trusts its file: a page beyond the end is SIGBUS, a wrong offset a wild read. So the tree is
+ * walked here with pread: every reachable branch and leaf page must carry its own number, offsets
+ * within itself, children within the file, and each page is used at most once, the free ones
+ * included (LMDB writes over those). Layout of LMDB 0.9 (its format version 1, 64-bit,
+ * little-endian). Of values on overflow pages only the heads are read, and of the first VALUES_MAX
+ * only (the cache's guard sees to the others); their bytes carry checksums of their own. Another
+ * process may be writing meanwhile: what looks wrong counts only where no commit happened during
+ * the walk. Cost: about 1 us a tree page in the page cache. */
 #include "env.h"
 
 #include <errno.h>
@@ -46,16 +47,17 @@ struct meta { /* LMDB's MDB_meta */
     struct tree trees[2]; /* free pages; the main one */
     uint64_t last_page, txn;
 };
-_Static_assert(sizeof(struct tree) == DB_BYTES && sizeof(struct meta) == META_BYTES, "LMDB's layout");
+_Static_assert(sizeof(struct tree) == DB_BYTES && sizeof(struct meta) == META_BYTES,
+               "LMDB's layout");
 
 struct walk {
     int fd;
     uint32_t page_bytes;
-    uint64_t pages;   /* up to the last used one */
-    uint8_t *seen;    /* a bit a page */
-    unsigned values;  /* heads of overflow pages read */
-    const char *why;  /* what is wrong */
-    uint64_t at;      /* where */
+    uint64_t pages;  /* up to the last used one */
+    uint8_t *seen;   /* a bit a page */
+    unsigned values; /* heads of overflow pages read */
+    const char *why; /* what is wrong */
+    uint64_t at;     /* where */
 };
 
 static bool bad(struct walk *walk, uint64_t page, const char *why)
@@ -114,8 +116,10 @@ static bool check_free(struct walk *walk, uint64_t number, const uint8_t *ids, s
 static bool check_free_far(struct walk *walk, uint64_t number, uint64_t page, size_t bytes)
 {
     uint8_t *ids = malloc(bytes);
-    bool good = ids && pread(walk->fd, ids, bytes, (off_t)(page * walk->page_bytes + PAGE_HEAD)) == (ssize_t)bytes;
-    good = good ? check_free(walk, number, ids, bytes) : bad(walk, number, "a list of free pages cannot be read");
+    bool good = ids && pread(walk->fd, ids, bytes, (off_t)(page * walk->page_bytes + PAGE_HEAD)) ==
+                           (ssize_t)bytes;
+    good = good ? check_free(walk, number, ids, bytes)
+                : bad(walk, number, "a list of free pages cannot be read");
     free(ids);
     return good;
 }
@@ -130,7 +134,8 @@ static bool check_value(struct walk *walk, uint64_t first, uint64_t bytes)
         return false;
     if (walk->values++ >= VALUES_MAX)
         return true;
-    if (pread(walk->fd, head, sizeof head, (off_t)(first * walk->page_bytes)) != (ssize_t)sizeof head)
+    if (pread(walk->fd, head, sizeof head, (off_t)(first * walk->page_bytes)) !=
+        (ssize_t)sizeof head)
         return bad(walk, first, "a value cannot be read");
     memcpy(&count, head + 12, sizeof count);
     return u64(head) == first && u16(head + 10) == P_OVERFLOW && count == pages
@@ -138,13 +143,14 @@ static bool check_value(struct walk *walk, uint64_t first, uint64_t bytes)
                : bad(walk, first, "the head of a value is wrong");
 }
 
-static bool check_leaf_node(struct walk *walk, uint64_t number, const uint8_t *node, size_t left, enum kind kind)
+static bool check_leaf_node(struct walk *walk, uint64_t number, const uint8_t *node, size_t left,
+                            enum kind kind)
 {
     uint16_t flags = u16(node + 4), key_bytes = u16(node + 6);
     uint64_t bytes = (uint64_t)u16(node) | (uint64_t)u16(node + 2) << 16;
     size_t inline_bytes = flags & F_BIGDATA ? 8 : (size_t)bytes;
-    if (flags & ~(F_BIGDATA | F_SUBDATA) || key_bytes == 0 || key_bytes > KEY_MAX || (size_t)NODE_HEAD + key_bytes > left ||
-        inline_bytes > left - NODE_HEAD - key_bytes)
+    if (flags & ~(F_BIGDATA | F_SUBDATA) || key_bytes == 0 || key_bytes > KEY_MAX ||
+        (size_t)NODE_HEAD + key_bytes > left || inline_bytes > left - NODE_HEAD - key_bytes)
         return bad(walk, number, "a node is not of our making or overlaps");
     const uint8_t *data = node + NODE_HEAD + key_bytes;
     if (flags & F_BIGDATA) {
@@ -153,8 +159,9 @@ static bool check_leaf_node(struct walk *walk, uint64_t number, const uint8_t *n
         return kind != FREE_TREE || check_free_far(walk, number, u64(data), bytes);
     }
     if (kind == FREE_TREE)
-        return flags == 0 && key_bytes == 8 ? check_free(walk, number, data, bytes)
-                                            : bad(walk, number, "a list of free pages has a wrong head");
+        return flags == 0 && key_bytes == 8
+                   ? check_free(walk, number, data, bytes)
+                   : bad(walk, number, "a list of free pages has a wrong head");
     if (!(flags & F_SUBDATA))
         return true;
     struct tree sub;
@@ -174,7 +181,8 @@ static bool check_page(struct walk *walk, uint64_t number, unsigned depth, enum 
     if (!page)
         return bad(walk, number, "no memory to check it");
     bool good = false;
-    if (pread(walk->fd, page, walk->page_bytes, (off_t)(number * walk->page_bytes)) != (ssize_t)walk->page_bytes) {
+    if (pread(walk->fd, page, walk->page_bytes, (off_t)(number * walk->page_bytes)) !=
+        (ssize_t)walk->page_bytes) {
         bad(walk, number, "a page cannot be read");
         goto out;
     }
@@ -201,7 +209,8 @@ static bool check_page(struct walk *walk, uint64_t number, unsigned depth, enum 
                 bad(walk, number, "a key lies outside of its page");
                 goto out;
             }
-            uint64_t child = (uint64_t)u16(node) | (uint64_t)u16(node + 2) << 16 | (uint64_t)u16(node + 4) << 32;
+            uint64_t child =
+                (uint64_t)u16(node) | (uint64_t)u16(node + 2) << 16 | (uint64_t)u16(node + 4) << 32;
             if (!check_page(walk, child, depth - 1, kind))
                 goto out;
         } else if (!check_leaf_node(walk, number, node, left, kind)) {
@@ -229,13 +238,16 @@ static bool read_metas(struct walk *walk, struct meta *newest)
     uint8_t head[PAGE_HEAD + META_BYTES];
     walk->page_bytes = 4096; /* of the second meta's place, until the first one tells */
     for (uint64_t i = 0; i < 2; i++) {
-        if (pread(walk->fd, head, sizeof head, (off_t)(i * walk->page_bytes)) != (ssize_t)sizeof head)
+        if (pread(walk->fd, head, sizeof head, (off_t)(i * walk->page_bytes)) !=
+            (ssize_t)sizeof head)
             return bad(walk, i, "the file ends within its head");
         memcpy(&metas[i], head + PAGE_HEAD, sizeof metas[i]);
-        if (!(u16(head + 10) & P_META) || u64(head) != i || metas[i].magic != 0xBEEFC0DE || metas[i].version != 1)
+        if (!(u16(head + 10) & P_META) || u64(head) != i || metas[i].magic != 0xBEEFC0DE ||
+            metas[i].version != 1)
             return bad(walk, i, "its head is not that of an LMDB file");
         uint32_t bytes = metas[i].trees[0].pad;
-        if (bytes < 512 || bytes > 65536 || bytes & (bytes - 1) || (i == 1 && bytes != walk->page_bytes))
+        if (bytes < 512 || bytes > 65536 || bytes & (bytes - 1) ||
+            (i == 1 && bytes != walk->page_bytes))
             return bad(walk, i, "its page size is wrong");
         walk->page_bytes = bytes;
     }
@@ -254,7 +266,8 @@ static bool check_file(struct walk *walk, struct meta *found)
     uint64_t file_bytes = fstat(walk->fd, &st) == 0 ? (uint64_t)st.st_size : 0;
     if (meta.last_page < 1 || meta.last_page >= (UINT64_C(1) << 48) ||
         walk->pages > file_bytes / walk->page_bytes)
-        return bad(walk, meta.last_page, "the file is shorter than its head says: it was truncated");
+        return bad(walk, meta.last_page,
+                   "the file is shorter than its head says: it was truncated");
     walk->seen = calloc(walk->pages / 8 + 1, 1);
     if (!walk->seen)
         return bad(walk, 0, "no memory to check it");

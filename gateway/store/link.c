@@ -1,4 +1,5 @@
-/* Sign-in links: a code of the shape of a token, stored by its SHA-256, that gives the account's private token once. */
+/* Sign-in links: a code of the shape of a token, stored by its SHA-256, that gives the account's
+ * private token once. */
 #include "state_internal.h"
 
 #include <errno.h>
@@ -40,8 +41,8 @@ static int drop_expired(struct mg_state *state, MDB_txn *txn, int64_t now_s)
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-enum mg_err mg_link_create(struct mg_state *state, const char *org, const char *account, int64_t now_s,
-                           char code[MG_TOKEN_LEN + 1], struct mg_errmsg *err)
+enum mg_err mg_link_create(struct mg_state *state, const char *org, const char *account,
+                           int64_t now_s, char code[MG_TOKEN_LEN + 1], struct mg_errmsg *err)
 {
     char name[TOKEN_KEY_MAX], made[MG_TOKEN_LEN + 1];
     struct mg_hash id;
@@ -61,7 +62,8 @@ enum mg_err mg_link_create(struct mg_state *state, const char *org, const char *
     MDB_val key = token_key(org, account, NULL, name, sizeof name), value;
     int rc = mdb_get(txn, state->db[DB_ACCOUNTS], &key, &value);
     if (rc == MDB_NOTFOUND) {
-        status = mg_err_set(err, MG_E_NOT_FOUND, "there is no account %s in the organisation %s", account, org);
+        status = mg_err_set(err, MG_E_NOT_FOUND, "there is no account %s in the organisation %s",
+                            account, org);
     } else {
         rc = rc == 0 ? drop_expired(state, txn, now_s) : rc;
         key = env_val(&id, sizeof id);
@@ -79,13 +81,14 @@ enum mg_err mg_link_create(struct mg_state *state, const char *org, const char *
 
 static enum mg_err refuse(struct mg_errmsg *err)
 {
-    return mg_err_set(err, MG_E_UNAUTHORIZED,
-                      "this sign-in link is not valid any more: `moongate account link` prints a new one");
+    return mg_err_set(
+        err, MG_E_UNAUTHORIZED,
+        "this sign-in link is not valid any more: `moongate account link` prints a new one");
 }
 
 /* Takes the link out and gives the token; an expired one is taken out too. */
-static enum mg_err use(struct mg_state *state, MDB_txn *txn, const struct mg_hash *id, int64_t now_s, bool *expired,
-                       struct mg_token *out, struct mg_errmsg *err)
+static enum mg_err use(struct mg_state *state, MDB_txn *txn, const struct mg_hash *id,
+                       int64_t now_s, bool *expired, struct mg_token *out, struct mg_errmsg *err)
 {
     struct link link;
     MDB_val key = env_val(id, sizeof *id), value;
@@ -100,8 +103,8 @@ static enum mg_err use(struct mg_state *state, MDB_txn *txn, const struct mg_has
     return *expired ? MG_OK : token_standing(state, txn, link.org, link.account, "", out, err);
 }
 
-enum mg_err mg_link_use(struct mg_state *state, struct mg_span code, int64_t now_s, struct mg_token *account_token,
-                        struct mg_errmsg *err)
+enum mg_err mg_link_use(struct mg_state *state, struct mg_span code, int64_t now_s,
+                        struct mg_token *account_token, struct mg_errmsg *err)
 {
     struct mg_hash id;
     struct mg_token token;
@@ -113,7 +116,8 @@ enum mg_err mg_link_use(struct mg_state *state, struct mg_span code, int64_t now
     MDB_val key = env_val(&id, sizeof id), value;
     MDB_txn *txn = env_read_begin(&state->env);
     if (!txn)
-        return mg_err_set(err, MG_E_IO, "no reader of the state is free: too many look-ups at once");
+        return mg_err_set(err, MG_E_IO,
+                          "no reader of the state is free: too many look-ups at once");
     int rc = mdb_get(txn, state->db[DB_LINKS], &key, &value);
     env_read_end(&state->env, txn);
     if (rc == MDB_NOTFOUND)

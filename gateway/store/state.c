@@ -1,7 +1,8 @@
 /* State: opening the environment, server.key, write transactions, and signature records.
  *
- * Invariant: an acknowledged write is on disk (LMDB syncs data, then meta page, before mdb_txn_commit returns), and
- * the sealed texts fit server.key, whose fingerprint the environment holds. Cost: a write about 1 ms on an SSD. */
+ * Invariant: an acknowledged write is on disk (LMDB syncs data, then meta page, before
+ * mdb_txn_commit returns), and the sealed texts fit server.key, whose fingerprint the environment
+ * holds. Cost: a write about 1 ms on an SSD. */
 #include "state_internal.h"
 
 #include <errno.h>
@@ -15,14 +16,20 @@ enum { SIGNATURE_MAX = 1 << 20 };
 static const size_t map_bytes = (size_t)4 << 30; /* address space, not disk */
 
 static const char *const db_names[DB_COUNT] = {
-    [DB_META] = "meta",         [DB_TOKENS] = "tokens", [DB_ORDER] = "order",           [DB_STANDING] = "standing",
-    [DB_ACCOUNTS] = "accounts", [DB_LINKS] = "links",   [DB_SIGNATURES] = "signatures",
+    [DB_META] = "meta",
+    [DB_TOKENS] = "tokens",
+    [DB_ORDER] = "order",
+    [DB_STANDING] = "standing",
+    [DB_ACCOUNTS] = "accounts",
+    [DB_LINKS] = "links",
+    [DB_SIGNATURES] = "signatures",
 };
 
 enum mg_err state_error(struct mg_state *state, int rc, struct mg_errmsg *err)
 {
     if (rc == MDB_MAP_FULL)
-        return mg_err_set(err, MG_E_IO, "the state in %s has reached its limit of %zu MB", state->dir, map_bytes >> 20);
+        return mg_err_set(err, MG_E_IO, "the state in %s has reached its limit of %zu MB",
+                          state->dir, map_bytes >> 20);
     return env_error(rc, state->dir, err);
 }
 
@@ -34,16 +41,18 @@ enum mg_err state_begin(struct mg_state *state, MDB_txn **txn, struct mg_errmsg 
         return state_error(state, rc, err);
     enum mg_err status = state_version(state, *txn, &version, err);
     if (status == MG_OK && version != MG_STATE_VERSION)
-        status = mg_err_set(err, MG_E_CONFLICT,
-                            "the state in %s was migrated to format version %lld meanwhile: restart this moongate "
-                            "(it knows version %d)",
-                            state->dir, (long long)version, MG_STATE_VERSION);
+        status = mg_err_set(
+            err, MG_E_CONFLICT,
+            "the state in %s was migrated to format version %lld meanwhile: restart this moongate "
+            "(it knows version %d)",
+            state->dir, (long long)version, MG_STATE_VERSION);
     if (status != MG_OK)
         mdb_txn_abort(*txn);
     return status;
 }
 
-enum mg_err state_end(struct mg_state *state, MDB_txn *txn, enum mg_err status, struct mg_errmsg *err)
+enum mg_err state_end(struct mg_state *state, MDB_txn *txn, enum mg_err status,
+                      struct mg_errmsg *err)
 {
     if (status != MG_OK) {
         mdb_txn_abort(txn);
@@ -61,7 +70,8 @@ static bool read_key(const char *path, uint8_t key[32], enum mg_err *status, str
     if (fd < 0 || fstat(fd, &st) != 0)
         *status = mg_err_set(err, MG_E_IO, "%s cannot be read: %s", path, strerror(errno));
     else if (!S_ISREG(st.st_mode) || st.st_size != 32 || read(fd, key, 32) != 32)
-        *status = mg_err_set(err, MG_E_BAD_FILE, "%s does not hold 32 bytes: restore it from a backup", path);
+        *status = mg_err_set(err, MG_E_BAD_FILE,
+                             "%s does not hold 32 bytes: restore it from a backup", path);
     else
         *status = MG_OK;
     if (fd >= 0)
@@ -79,7 +89,8 @@ static enum mg_err make_key(const char *data_dir, const char *path, struct mg_er
     unlink(temp);
     int fd = open(temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     int dir = open(data_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    bool good = fd >= 0 && dir >= 0 && write(fd, key, sizeof key) == (ssize_t)sizeof key && fsync(fd) == 0;
+    bool good =
+        fd >= 0 && dir >= 0 && write(fd, key, sizeof key) == (ssize_t)sizeof key && fsync(fd) == 0;
     if (good) {
         env_own_like(temp, data_dir);
         good = (link(temp, path) == 0 || errno == EEXIST) && fsync(dir) == 0;
@@ -105,10 +116,11 @@ static enum mg_err load_key(struct mg_state *state, const char *data_dir, struct
     char data[4128];
     snprintf(data, sizeof data, "%s/data.mdb", state->dir);
     if (stat(data, &st) == 0 && st.st_size > 0)
-        return mg_err_set(err, MG_E_NO_FILE,
-                          "%s is missing, but %s holds tokens sealed under it: restore it from a backup, or move "
-                          "%s away to begin anew",
-                          path, state->dir, state->dir);
+        return mg_err_set(
+            err, MG_E_NO_FILE,
+            "%s is missing, but %s holds tokens sealed under it: restore it from a backup, or move "
+            "%s away to begin anew",
+            path, state->dir, state->dir);
     status = make_key(data_dir, path, err);
     if (status == MG_OK && !read_key(path, state->key, &status, err))
         status = mg_err_set(err, MG_E_IO, "%s went away", path);
@@ -117,7 +129,8 @@ static enum mg_err load_key(struct mg_state *state, const char *data_dir, struct
 
 static void key_print(const struct mg_state *state, struct mg_hash *out)
 {
-    mg_hmac_sha256((struct mg_span){(const char *)state->key, sizeof state->key}, MG_SPAN("moongate state"), out);
+    mg_hmac_sha256((struct mg_span){(const char *)state->key, sizeof state->key},
+                   MG_SPAN("moongate state"), out);
 }
 
 static enum mg_err check_key(struct mg_state *state, MDB_txn *txn, struct mg_errmsg *err)
@@ -134,13 +147,15 @@ static enum mg_err check_key(struct mg_state *state, MDB_txn *txn, struct mg_err
         return state_error(state, rc, err);
     if (found.mv_size != sizeof print || !mg_equal_secret(found.mv_data, &print, sizeof print))
         return mg_err_set(err, MG_E_BAD_FILE,
-                          "server.key is not the one that the tokens in %s are sealed under: restore both from the "
+                          "server.key is not the one that the tokens in %s are sealed under: "
+                          "restore both from the "
                           "same backup",
                           state->dir);
     return MG_OK;
 }
 
-/* A write each time: with the handles it makes the databases, and it proves that the disk can be written. */
+/* A write each time: with the handles it makes the databases, and it proves that the disk can be
+ * written. */
 static enum mg_err set_up(struct mg_state *state, struct mg_errmsg *err)
 {
     MDB_txn *txn;
@@ -190,7 +205,7 @@ void mg_state_close(struct mg_state **state)
     if (!*state)
         return;
     env_close(&(*state)->env);
-    explicit_bzero((*state)->key, sizeof (*state)->key);
+    explicit_bzero((*state)->key, sizeof(*state)->key);
     free(*state);
     *state = NULL;
 }
@@ -208,16 +223,19 @@ enum mg_err mg_signature_get(struct mg_state *state, const struct mg_hash *code,
     return rc == 0 ? mg_buf_status(out, NULL) : env_error(rc, "", NULL);
 }
 
-enum mg_err mg_signature_put(struct mg_state *state, const struct mg_hash *code, struct mg_span json,
-                             struct mg_errmsg *err)
+enum mg_err mg_signature_put(struct mg_state *state, const struct mg_hash *code,
+                             struct mg_span json, struct mg_errmsg *err)
 {
     MDB_txn *txn;
     MDB_val key = env_val(code, sizeof *code), value = env_val(json.data, json.len);
     if (json.len == 0 || json.len > SIGNATURE_MAX)
-        return mg_err_set(err, MG_E_TOO_LARGE, "a signature record has %zu bytes; 1 to %d are possible", json.len,
+        return mg_err_set(err, MG_E_TOO_LARGE,
+                          "a signature record has %zu bytes; 1 to %d are possible", json.len,
                           SIGNATURE_MAX);
     enum mg_err status = state_begin(state, &txn, err);
     if (status != MG_OK)
         return status;
-    return state_end(state, txn, state_error(state, mdb_put(txn, state->db[DB_SIGNATURES], &key, &value, 0), err), err);
+    return state_end(
+        state, txn,
+        state_error(state, mdb_put(txn, state->db[DB_SIGNATURES], &key, &value, 0), err), err);
 }

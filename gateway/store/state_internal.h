@@ -26,32 +26,39 @@ struct mg_state {
 
 /* A write: MG_E_CONFLICT where another process has migrated the state meanwhile. */
 MG_MUST_CHECK enum mg_err state_begin(struct mg_state *state, MDB_txn **txn, struct mg_errmsg *err);
-/* Commits when `status` is MG_OK, else aborts; gives what came of it. On MG_OK the write is on disk. */
-MG_MUST_CHECK enum mg_err state_end(struct mg_state *state, MDB_txn *txn, enum mg_err status, struct mg_errmsg *err);
+/* Commits when `status` is MG_OK, else aborts; gives what came of it. On MG_OK the write is on
+ * disk. */
+MG_MUST_CHECK enum mg_err state_end(struct mg_state *state, MDB_txn *txn, enum mg_err status,
+                                    struct mg_errmsg *err);
 enum mg_err state_error(struct mg_state *state, int rc, struct mg_errmsg *err);
 
-/* state_migrate.c: brings the format to MG_STATE_VERSION within `txn`, from whatever version it has. */
-MG_MUST_CHECK enum mg_err state_migrate(struct mg_state *state, MDB_txn *txn, struct mg_errmsg *err);
+/* state_migrate.c: brings the format to MG_STATE_VERSION within `txn`, from whatever version it
+ * has. */
+MG_MUST_CHECK enum mg_err state_migrate(struct mg_state *state, MDB_txn *txn,
+                                        struct mg_errmsg *err);
 /* Version of the format; 0 where there is no record of it. */
-MG_MUST_CHECK enum mg_err state_version(struct mg_state *state, MDB_txn *txn, int64_t *version, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err state_version(struct mg_state *state, MDB_txn *txn, int64_t *version,
+                                        struct mg_errmsg *err);
 
 /* token_record.c: tokens as they lie in the database. */
 /* `out` gets everything but the text; the sealed text is lent until the transaction ends. */
 bool token_unpack(MDB_val record, struct mg_token *out, struct mg_span *sealed);
-MG_MUST_CHECK enum mg_err token_put(struct mg_state *state, MDB_txn *txn, const struct mg_token *token,
-                                    struct mg_span sealed, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err token_put(struct mg_state *state, MDB_txn *txn,
+                                    const struct mg_token *token, struct mg_span sealed,
+                                    struct mg_errmsg *err);
 /* MG_E_NOT_FOUND. unseal: with the text, empty where server.key does not fit it. */
-MG_MUST_CHECK enum mg_err token_get(struct mg_state *state, MDB_txn *txn, const struct mg_hash *id, bool unseal,
-                                    struct mg_token *out, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err token_get(struct mg_state *state, MDB_txn *txn, const struct mg_hash *id,
+                                    bool unseal, struct mg_token *out, struct mg_errmsg *err);
 /* Puts the token behind all others of its organisation. */
-MG_MUST_CHECK enum mg_err token_put_order(struct mg_state *state, MDB_txn *txn, const struct mg_token *token,
-                                          struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err token_put_order(struct mg_state *state, MDB_txn *txn,
+                                          const struct mg_token *token, struct mg_errmsg *err);
 /* Key of DB_STANDING (udf "" too) or, with udf NULL, of DB_ACCOUNTS. */
 MDB_val token_key(const char *org, const char *account, const char *udf, char *buf, size_t size);
-/* token.c: the standing token (udf "": the account's private one) within a write; made when there is none. Names must
- * have been checked. */
-MG_MUST_CHECK enum mg_err token_standing(struct mg_state *state, MDB_txn *txn, const char *org, const char *account,
-                                         const char *udf, struct mg_token *out, struct mg_errmsg *err);
+/* token.c: the standing token (udf "": the account's private one) within a write; made when there
+ * is none. Names must have been checked. */
+MG_MUST_CHECK enum mg_err token_standing(struct mg_state *state, MDB_txn *txn, const char *org,
+                                         const char *account, const char *udf, struct mg_token *out,
+                                         struct mg_errmsg *err);
 enum { TOKEN_KEY_MAX = MG_NAME_MAX * 2 + 128 };
 
 #endif

@@ -1,14 +1,17 @@
-/* Migration of the state's format: a table of steps, each from one version to the next, all in one transaction.
+/* Migration of the state's format: a table of steps, each from one version to the next, all in one
+ * transaction.
  *
- * Version 0 is an environment without a version record: tokens alone, without an order of creation and without the
- * look-up of standing tokens. An empty environment is of version 0 too, so a new one takes the same path. */
+ * Version 0 is an environment without a version record: tokens alone, without an order of creation
+ * and without the look-up of standing tokens. An empty environment is of version 0 too, so a new
+ * one takes the same path. */
 #include "state_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <time.h>
 
-enum mg_err state_version(struct mg_state *state, MDB_txn *txn, int64_t *version, struct mg_errmsg *err)
+enum mg_err state_version(struct mg_state *state, MDB_txn *txn, int64_t *version,
+                          struct mg_errmsg *err)
 {
     MDB_val name = env_val("version", 7), value;
     int rc = mdb_get(txn, state->db[DB_META], &name, &value);
@@ -21,7 +24,8 @@ enum mg_err state_version(struct mg_state *state, MDB_txn *txn, int64_t *version
     mg_unpack_init(&in, value.mv_data, value.mv_size);
     *version = mg_unpack_int(&in);
     if (!mg_unpack_done(&in) || *version < 1)
-        return mg_err_set(err, MG_E_BAD_FILE, "the version record in %s is damaged: restore a backup", state->dir);
+        return mg_err_set(err, MG_E_BAD_FILE,
+                          "the version record in %s is damaged: restore a backup", state->dir);
     return MG_OK;
 }
 
@@ -33,8 +37,8 @@ static int by_creation(const void *a, const void *b)
     return memcmp(&first->id, &second->id, sizeof first->id);
 }
 
-static enum mg_err read_tokens(struct mg_state *state, MDB_txn *txn, struct mg_token **out, size_t *n_out,
-                               struct mg_errmsg *err)
+static enum mg_err read_tokens(struct mg_state *state, MDB_txn *txn, struct mg_token **out,
+                               size_t *n_out, struct mg_errmsg *err)
 {
     MDB_stat stat;
     MDB_cursor *cursor;
@@ -50,7 +54,8 @@ static enum mg_err read_tokens(struct mg_state *state, MDB_txn *txn, struct mg_t
     if (rc == 0) {
         while (n < stat.ms_entries && (rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
             if (key.mv_size != sizeof tokens[n].id || !token_unpack(value, &tokens[n], &sealed)) {
-                status = mg_err_set(err, MG_E_BAD_FILE, "a token in %s is damaged: restore a backup", state->dir);
+                status = mg_err_set(err, MG_E_BAD_FILE,
+                                    "a token in %s is damaged: restore a backup", state->dir);
                 break;
             }
             memcpy(&tokens[n++].id, key.mv_data, key.mv_size);
@@ -68,14 +73,17 @@ static enum mg_err read_tokens(struct mg_state *state, MDB_txn *txn, struct mg_t
     return MG_OK;
 }
 
-static int put_account(struct mg_state *state, MDB_txn *txn, const char *org, const char *account, int64_t created_s)
+static int put_account(struct mg_state *state, MDB_txn *txn, const char *org, const char *account,
+                       int64_t created_s)
 {
     char name[TOKEN_KEY_MAX];
     struct mg_buf packed;
     mg_buf_init(&packed, 0);
     mg_pack_int(&packed, created_s);
-    MDB_val key = token_key(org, account, NULL, name, sizeof name), value = env_val(packed.data, packed.len);
-    int rc = packed.failed ? ENOMEM : mdb_put(txn, state->db[DB_ACCOUNTS], &key, &value, MDB_NOOVERWRITE);
+    MDB_val key = token_key(org, account, NULL, name, sizeof name),
+            value = env_val(packed.data, packed.len);
+    int rc = packed.failed ? ENOMEM
+                           : mdb_put(txn, state->db[DB_ACCOUNTS], &key, &value, MDB_NOOVERWRITE);
     mg_buf_fini(&packed);
     return rc == MDB_KEYEXIST ? 0 : rc;
 }
@@ -96,7 +104,8 @@ static enum mg_err from_0(struct mg_state *state, MDB_txn *txn, struct mg_errmsg
         MDB_val id = env_val(&token->id, sizeof token->id);
         status = token_put_order(state, txn, token, err);
         if (status == MG_OK)
-            status = state_error(state, put_account(state, txn, token->org, token->account, token->created_s), err);
+            status = state_error(
+                state, put_account(state, txn, token->org, token->account, token->created_s), err);
         if (status == MG_OK && !token->revoked_s && !token->expires_s) {
             int rc = mdb_put(txn, state->db[DB_STANDING], &key, &id, MDB_NOOVERWRITE);
             status = state_error(state, rc == MDB_KEYEXIST ? 0 : rc, err);
@@ -104,7 +113,8 @@ static enum mg_err from_0(struct mg_state *state, MDB_txn *txn, struct mg_errmsg
     }
     free(tokens);
     if (status == MG_OK)
-        status = state_error(state, put_account(state, txn, "local", "owner@local", (int64_t)time(NULL)), err);
+        status = state_error(
+            state, put_account(state, txn, "local", "owner@local", (int64_t)time(NULL)), err);
     return status;
 }
 
@@ -120,7 +130,8 @@ enum mg_err state_migrate(struct mg_state *state, MDB_txn *txn, struct mg_errmsg
     enum mg_err status = state_version(state, txn, &version, err);
     if (status == MG_OK && version > MG_STATE_VERSION)
         return mg_err_set(err, MG_E_CONFLICT,
-                          "the state in %s has format version %lld, this moongate knows versions up to %d: run the "
+                          "the state in %s has format version %lld, this moongate knows versions "
+                          "up to %d: run the "
                           "newer moongate, or restore a backup of before",
                           state->dir, (long long)version, MG_STATE_VERSION);
     if (status != MG_OK || version == MG_STATE_VERSION)

@@ -1,6 +1,8 @@
-/* Tokens: made, looked up, revoked, listed. The text itself is stored only sealed; look-ups go by its SHA-256.
+/* Tokens: made, looked up, revoked, listed. The text itself is stored only sealed; look-ups go by
+ * its SHA-256.
  *
- * A check tells nothing about why it failed: each refusal has the same error and the same message. */
+ * A check tells nothing about why it failed: each refusal has the same error and the same message.
+ */
 #include "state_internal.h"
 
 #include <strings.h>
@@ -16,7 +18,8 @@ static bool name_fits(const char *name, size_t size, const char *more)
         return false;
     for (size_t i = 0; i < n; i++) {
         char c = name[i];
-        bool word = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
+        bool word =
+            (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
         if (!word && !strchr(more, c))
             return false;
     }
@@ -27,13 +30,17 @@ static enum mg_err check_names(const struct mg_token *token, struct mg_errmsg *e
 {
     if (!name_fits(token->org, sizeof token->org, "-."))
         return mg_err_set(err, MG_E_INVALID,
-                          "an organisation's name has 1 to %d letters, digits, '_', '-' and '.', and no '.' in front",
+                          "an organisation's name has 1 to %d letters, digits, '_', '-' and '.', "
+                          "and no '.' in front",
                           MG_NAME_MAX - 1);
     if (!name_fits(token->account, sizeof token->account, "-.@+"))
-        return mg_err_set(err, MG_E_INVALID,
-                          "an account's name has 1 to %d letters, digits, '_', '-', '.', '+' and '@'", MG_NAME_MAX - 1);
+        return mg_err_set(
+            err, MG_E_INVALID,
+            "an account's name has 1 to %d letters, digits, '_', '-', '.', '+' and '@'",
+            MG_NAME_MAX - 1);
     if (strnlen(token->udf, sizeof token->udf) == sizeof token->udf)
-        return mg_err_set(err, MG_E_INVALID, "a UDF's name has at most %zu bytes", sizeof token->udf - 1);
+        return mg_err_set(err, MG_E_INVALID, "a UDF's name has at most %zu bytes",
+                          sizeof token->udf - 1);
     return MG_OK;
 }
 
@@ -49,7 +56,8 @@ static int put_account(struct mg_state *state, MDB_txn *txn, const struct mg_tok
 }
 
 /* Makes `token` within `txn` from its org, account, udf, expires_s and max_age_s. */
-static enum mg_err create(struct mg_state *state, MDB_txn *txn, struct mg_token *token, struct mg_errmsg *err)
+static enum mg_err create(struct mg_state *state, MDB_txn *txn, struct mg_token *token,
+                          struct mg_errmsg *err)
 {
     struct mg_buf sealed;
     mg_buf_init(&sealed, 0);
@@ -86,8 +94,8 @@ enum mg_err mg_token_create(struct mg_state *state, struct mg_token *token, stru
     return status;
 }
 
-enum mg_err mg_token_check(struct mg_state *state, struct mg_span text, int64_t now_s, struct mg_token *out,
-                           struct mg_errmsg *err)
+enum mg_err mg_token_check(struct mg_state *state, struct mg_span text, int64_t now_s,
+                           struct mg_token *out, struct mg_errmsg *err)
 {
     struct mg_hash id;
     struct mg_token token;
@@ -96,20 +104,23 @@ enum mg_err mg_token_check(struct mg_state *state, struct mg_span text, int64_t 
         mg_sha256(text.data, text.len, &id);
         MDB_txn *txn = env_read_begin(&state->env);
         if (!txn)
-            return mg_err_set(err, MG_E_IO, "no reader of the state is free: too many look-ups at once");
+            return mg_err_set(err, MG_E_IO,
+                              "no reader of the state is free: too many look-ups at once");
         status = token_get(state, txn, &id, false, &token, NULL);
         env_read_end(&state->env, txn);
     }
-    if (status == MG_OK && token.enabled && !token.revoked_s && (!token.expires_s || now_s < token.expires_s)) {
+    if (status == MG_OK && token.enabled && !token.revoked_s &&
+        (!token.expires_s || now_s < token.expires_s)) {
         *out = token;
         return MG_OK;
     }
-    return mg_err_set(err, MG_E_UNAUTHORIZED, "this token is not valid: ask its owner for a new one");
+    return mg_err_set(err, MG_E_UNAUTHORIZED,
+                      "this token is not valid: ask its owner for a new one");
 }
 
 /* The standing token of the key, unless it was revoked. */
-static enum mg_err standing_get(struct mg_state *state, MDB_txn *txn, MDB_val key, struct mg_token *out,
-                                struct mg_errmsg *err)
+static enum mg_err standing_get(struct mg_state *state, MDB_txn *txn, MDB_val key,
+                                struct mg_token *out, struct mg_errmsg *err)
 {
     MDB_val value;
     struct mg_hash id;
@@ -123,8 +134,9 @@ static enum mg_err standing_get(struct mg_state *state, MDB_txn *txn, MDB_val ke
     return status == MG_OK && out->revoked_s ? MG_E_NOT_FOUND : status;
 }
 
-enum mg_err token_standing(struct mg_state *state, MDB_txn *txn, const char *org, const char *account, const char *udf,
-                           struct mg_token *out, struct mg_errmsg *err)
+enum mg_err token_standing(struct mg_state *state, MDB_txn *txn, const char *org,
+                           const char *account, const char *udf, struct mg_token *out,
+                           struct mg_errmsg *err)
 {
     char name[TOKEN_KEY_MAX];
     MDB_val key = token_key(org, account, udf, name, sizeof name);
@@ -144,12 +156,14 @@ enum mg_err token_standing(struct mg_state *state, MDB_txn *txn, const char *org
     return status;
 }
 
-static enum mg_err find_or_make(struct mg_state *state, const char *org, const char *account, const char *udf,
-                                struct mg_token *out, struct mg_errmsg *err)
+static enum mg_err find_or_make(struct mg_state *state, const char *org, const char *account,
+                                const char *udf, struct mg_token *out, struct mg_errmsg *err)
 {
     struct mg_token token = {0};
-    if (strlen(org) >= sizeof token.org || strlen(account) >= sizeof token.account || strlen(udf) >= sizeof token.udf)
-        return mg_err_set(err, MG_E_INVALID, "the name of an organisation, an account or a UDF is too long");
+    if (strlen(org) >= sizeof token.org || strlen(account) >= sizeof token.account ||
+        strlen(udf) >= sizeof token.udf)
+        return mg_err_set(err, MG_E_INVALID,
+                          "the name of an organisation, an account or a UDF is too long");
     memcpy(token.org, org, strlen(org) + 1);
     memcpy(token.account, account, strlen(account) + 1);
     enum mg_err status = check_names(&token, err);
@@ -159,29 +173,31 @@ static enum mg_err find_or_make(struct mg_state *state, const char *org, const c
     char name[TOKEN_KEY_MAX];
     MDB_txn *txn = env_read_begin(&state->env);
     if (!txn)
-        return mg_err_set(err, MG_E_IO, "no reader of the state is free: too many look-ups at once");
+        return mg_err_set(err, MG_E_IO,
+                          "no reader of the state is free: too many look-ups at once");
     status = standing_get(state, txn, token_key(org, account, udf, name, sizeof name), &token, err);
     env_read_end(&state->env, txn);
     if (status == MG_E_NOT_FOUND) {
         status = state_begin(state, &txn, err);
         if (status == MG_OK)
-            status = state_end(state, txn, token_standing(state, txn, org, account, udf, &token, err), err);
+            status = state_end(state, txn,
+                               token_standing(state, txn, org, account, udf, &token, err), err);
     }
     if (status == MG_OK)
         *out = token;
     return status;
 }
 
-enum mg_err mg_token_of_udf(struct mg_state *state, const char *org, const char *account, const char *udf,
-                            struct mg_token *out, struct mg_errmsg *err)
+enum mg_err mg_token_of_udf(struct mg_state *state, const char *org, const char *account,
+                            const char *udf, struct mg_token *out, struct mg_errmsg *err)
 {
     if (!udf[0])
         return mg_err_set(err, MG_E_INVALID, "a UDF's token needs the UDF's name");
     return find_or_make(state, org, account, udf, out, err);
 }
 
-enum mg_err mg_token_of_account(struct mg_state *state, const char *org, const char *account, struct mg_token *out,
-                                struct mg_errmsg *err)
+enum mg_err mg_token_of_account(struct mg_state *state, const char *org, const char *account,
+                                struct mg_token *out, struct mg_errmsg *err)
 {
     return find_or_make(state, org, account, "", out, err);
 }
@@ -194,8 +210,9 @@ static bool has_digits(const struct mg_hash *id, struct mg_span digits)
 }
 
 /* The one token of `org` whose id begins with these hex digits. */
-static enum mg_err find_by_digits(struct mg_state *state, MDB_txn *txn, const char *org, struct mg_span digits,
-                                  struct mg_token *out, struct mg_errmsg *err)
+static enum mg_err find_by_digits(struct mg_state *state, MDB_txn *txn, const char *org,
+                                  struct mg_span digits, struct mg_token *out,
+                                  struct mg_errmsg *err)
 {
     char padded[64];
     struct mg_hash first;
@@ -229,16 +246,18 @@ static enum mg_err find_by_digits(struct mg_state *state, MDB_txn *txn, const ch
     if (found == 1)
         return MG_OK;
     if (found > 1)
-        return mg_err_set(err, MG_E_CONFLICT, "several tokens begin with these digits: give more of them");
+        return mg_err_set(err, MG_E_CONFLICT,
+                          "several tokens begin with these digits: give more of them");
 none:
     return mg_err_set(err, MG_E_NOT_FOUND,
-                      "there is no such token: give its text or at least %d hex digits of its id (`moongate token "
+                      "there is no such token: give its text or at least %d hex digits of its id "
+                      "(`moongate token "
                       "list` shows them)",
                       ID_DIGITS_MIN);
 }
 
-static enum mg_err find(struct mg_state *state, MDB_txn *txn, const char *org, struct mg_span text_or_id,
-                        struct mg_token *out, struct mg_errmsg *err)
+static enum mg_err find(struct mg_state *state, MDB_txn *txn, const char *org,
+                        struct mg_span text_or_id, struct mg_token *out, struct mg_errmsg *err)
 {
     if (!mg_span_starts(text_or_id, "msh_"))
         return find_by_digits(state, txn, org, text_or_id, out, err);
@@ -246,12 +265,14 @@ static enum mg_err find(struct mg_state *state, MDB_txn *txn, const char *org, s
     mg_sha256(text_or_id.data, text_or_id.len, &id);
     enum mg_err status = token_get(state, txn, &id, false, out, err);
     if (status == MG_OK && strcmp(out->org, org) != 0)
-        status = mg_err_set(err, MG_E_NOT_FOUND, "there is no such token: `moongate token list` shows them");
+        status = mg_err_set(err, MG_E_NOT_FOUND,
+                            "there is no such token: `moongate token list` shows them");
     return status;
 }
 
 /* Puts `token`, which is there, with the sealed text that it has. */
-static enum mg_err rewrite(struct mg_state *state, MDB_txn *txn, const struct mg_token *token, struct mg_errmsg *err)
+static enum mg_err rewrite(struct mg_state *state, MDB_txn *txn, const struct mg_token *token,
+                           struct mg_errmsg *err)
 {
     struct mg_token old;
     struct mg_span sealed;
@@ -271,8 +292,8 @@ static enum mg_err rewrite(struct mg_state *state, MDB_txn *txn, const struct mg
     return status;
 }
 
-enum mg_err mg_token_revoke(struct mg_state *state, const char *org, struct mg_span text_or_id, struct mg_token *out,
-                            struct mg_errmsg *err)
+enum mg_err mg_token_revoke(struct mg_state *state, const char *org, struct mg_span text_or_id,
+                            struct mg_token *out, struct mg_errmsg *err)
 {
     struct mg_token token;
     MDB_txn *txn;
@@ -290,8 +311,8 @@ enum mg_err mg_token_revoke(struct mg_state *state, const char *org, struct mg_s
     return status;
 }
 
-enum mg_err mg_token_enable(struct mg_state *state, const char *org, struct mg_span text_or_id, bool enabled,
-                            struct mg_token *out, struct mg_errmsg *err)
+enum mg_err mg_token_enable(struct mg_state *state, const char *org, struct mg_span text_or_id,
+                            bool enabled, struct mg_token *out, struct mg_errmsg *err)
 {
     struct mg_token token;
     MDB_txn *txn;
@@ -309,8 +330,8 @@ enum mg_err mg_token_enable(struct mg_state *state, const char *org, struct mg_s
     return status;
 }
 
-static enum mg_err list_ids(struct mg_state *state, MDB_txn *txn, const char *org, struct mg_buf *ids,
-                            struct mg_errmsg *err)
+static enum mg_err list_ids(struct mg_state *state, MDB_txn *txn, const char *org,
+                            struct mg_buf *ids, struct mg_errmsg *err)
 {
     MDB_cursor *cursor;
     size_t org_len = strlen(org) + 1;
@@ -330,16 +351,17 @@ static enum mg_err list_ids(struct mg_state *state, MDB_txn *txn, const char *or
 }
 
 /* The ids are copied first: the callback may take its time, or write. */
-enum mg_err mg_token_each(struct mg_state *state, const char *org, mg_token_each_f *each, void *context,
-                          struct mg_errmsg *err)
+enum mg_err mg_token_each(struct mg_state *state, const char *org, mg_token_each_f *each,
+                          void *context, struct mg_errmsg *err)
 {
     struct mg_buf ids;
     if (strlen(org) >= MG_NAME_MAX)
         return MG_OK;
     mg_buf_init(&ids, 0);
     MDB_txn *txn = env_read_begin(&state->env);
-    enum mg_err status = txn ? list_ids(state, txn, org, &ids, err)
-                             : mg_err_set(err, MG_E_IO, "no reader of the state is free: too many look-ups at once");
+    enum mg_err status =
+        txn ? list_ids(state, txn, org, &ids, err)
+            : mg_err_set(err, MG_E_IO, "no reader of the state is free: too many look-ups at once");
     if (txn)
         env_read_end(&state->env, txn);
     bool more = true;
@@ -349,7 +371,8 @@ enum mg_err mg_token_each(struct mg_state *state, const char *org, mg_token_each
         memcpy(&id, ids.data + at, sizeof id);
         txn = env_read_begin(&state->env);
         if (!txn) {
-            status = mg_err_set(err, MG_E_IO, "no reader of the state is free: too many look-ups at once");
+            status = mg_err_set(err, MG_E_IO,
+                                "no reader of the state is free: too many look-ups at once");
             break;
         }
         status = token_get(state, txn, &id, true, &token, err);

@@ -1,4 +1,5 @@
-/* Token records: packed org, account, udf, enabled, created_s, expires_s, max_age_s, revoked_s, sealed text. */
+/* Token records: packed org, account, udf, enabled, created_s, expires_s, max_age_s, revoked_s,
+ * sealed text. */
 #include "state_internal.h"
 
 #include <errno.h>
@@ -21,8 +22,8 @@ bool token_unpack(MDB_val record, struct mg_token *out, struct mg_span *sealed)
     return mg_unpack_done(&in);
 }
 
-enum mg_err token_put(struct mg_state *state, MDB_txn *txn, const struct mg_token *token, struct mg_span sealed,
-                      struct mg_errmsg *err)
+enum mg_err token_put(struct mg_state *state, MDB_txn *txn, const struct mg_token *token,
+                      struct mg_span sealed, struct mg_errmsg *err)
 {
     struct mg_buf out;
     mg_buf_init(&out, 0);
@@ -65,11 +66,13 @@ enum mg_err token_get(struct mg_state *state, MDB_txn *txn, const struct mg_hash
     MDB_val key = env_val(id, sizeof *id), value;
     int rc = mdb_get(txn, state->db[DB_TOKENS], &key, &value);
     if (rc == MDB_NOTFOUND)
-        return mg_err_set(err, MG_E_NOT_FOUND, "there is no such token: `moongate token list` shows them");
+        return mg_err_set(err, MG_E_NOT_FOUND,
+                          "there is no such token: `moongate token list` shows them");
     if (rc != 0)
         return state_error(state, rc, err);
     if (!token_unpack(value, &token, &sealed))
-        return mg_err_set(err, MG_E_BAD_FILE, "a token's record in %s is damaged: restore a backup", state->dir);
+        return mg_err_set(err, MG_E_BAD_FILE, "a token's record in %s is damaged: restore a backup",
+                          state->dir);
     token.id = *id;
     if (unseal)
         unseal_text(state, sealed, &token);
@@ -85,7 +88,8 @@ MDB_val token_key(const char *org, const char *account, const char *udf, char *b
     return env_val(buf, (size_t)n);
 }
 
-enum mg_err token_put_order(struct mg_state *state, MDB_txn *txn, const struct mg_token *token, struct mg_errmsg *err)
+enum mg_err token_put_order(struct mg_state *state, MDB_txn *txn, const struct mg_token *token,
+                            struct mg_errmsg *err)
 {
     uint8_t last[MG_NAME_MAX + 9];
     size_t org_len = strlen(token->org) + 1;

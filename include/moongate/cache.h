@@ -30,7 +30,7 @@ struct mg_cache_stats {
     int64_t entries, bytes, max_bytes, evicted, damaged;
 };
 void mg_cache_stats(struct mg_cache *cache, struct mg_cache_stats *out);
-/* Evicts down to the bound; called now and then by one thread. */
+/* Notes uses and evicts towards the bound, a few ms of each; called every second or so by one thread. */
 void mg_cache_tend(struct mg_cache *cache);
 
 #endif

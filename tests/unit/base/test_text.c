@@ -104,13 +104,19 @@ static void test_escapes(void **context)
     } rows[] = {
         {{"", 0}, "\"\"", "empty"},
         {{"a\"b\\c/d", 7}, "\"a\\\"b\\\\c/d\"", "quote and backslash"},
-        {{"\n\t\r\b\f\0\x1f", 7}, "\"\\n\\t\\r\\b\\f\\u0000\\u001f\"", "control characters, NUL too"},
-        {{"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 9}, "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"", "UTF-8 passes"},
+        {{"\n\t\r\b\f\0\x1f", 7},
+         "\"\\n\\t\\r\\b\\f\\u0000\\u001f\"",
+         "control characters, NUL too"},
+        {{"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 9},
+         "\"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80\"",
+         "UTF-8 passes"},
         {{"a\xFFz", 3}, "\"a\xEF\xBF\xBDz\"", "a byte that is no UTF-8"},
         {{"\xC3", 1}, "\"\xEF\xBF\xBD\"", "a cut sequence"},
         {{"\xC0\xAF", 2}, "\"\xEF\xBF\xBD\xEF\xBF\xBD\"", "an overlong form"},
         {{"\xED\xA0\x80", 3}, "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"", "a surrogate"},
-        {{"\xF4\x90\x80\x80", 4}, "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"", "beyond U+10FFFF"},
+        {{"\xF4\x90\x80\x80", 4},
+         "\"\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\"",
+         "beyond U+10FFFF"},
     };
     struct mg_buf buf;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -133,11 +139,29 @@ static void test_numbers(void **context)
         double value;
         const char *text;
     } rows[] = {
-        {0, "0"}, {-0.0, "-0"}, {1, "1"}, {-1, "-1"}, {0.1, "0.1"}, {-0.25, "-0.25"}, {100, "100"}, {1.5, "1.5"},
-        {0.001, "0.001"}, {-34.87654321, "-34.87654321"}, {123456789.125, "123456789.125"}, {1e15, "1e+15"},
-        {999999999999999, "999999999999999"}, {0.30000000000000004, "0.30000000000000004"}, {1e300, "1e+300"},
-        {5e-324, "4.94065645841247e-324"}, {1e-9, "0.000000001"}, {1e-10, "1e-10"}, {NAN, "null"},
-        {-INFINITY, "null"}, {1.0 / 3, "0.3333333333333333"}, {2.2, "2.2"}, {99.99, "99.99"},
+        {0, "0"},
+        {-0.0, "-0"},
+        {1, "1"},
+        {-1, "-1"},
+        {0.1, "0.1"},
+        {-0.25, "-0.25"},
+        {100, "100"},
+        {1.5, "1.5"},
+        {0.001, "0.001"},
+        {-34.87654321, "-34.87654321"},
+        {123456789.125, "123456789.125"},
+        {1e15, "1e+15"},
+        {999999999999999, "999999999999999"},
+        {0.30000000000000004, "0.30000000000000004"},
+        {1e300, "1e+300"},
+        {5e-324, "4.94065645841247e-324"},
+        {1e-9, "0.000000001"},
+        {1e-10, "1e-10"},
+        {NAN, "null"},
+        {-INFINITY, "null"},
+        {1.0 / 3, "0.3333333333333333"},
+        {2.2, "2.2"},
+        {99.99, "99.99"},
     };
     struct mg_buf buf;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -146,7 +170,8 @@ static void test_numbers(void **context)
         assert_string_equal(buf.data, rows[i].text);
         mg_buf_fini(&buf);
     }
-    /* Values of every size and length read back as they were, and %.15g is never shorter where it does too. */
+    /* Values of every size and length read back as they were, and %.15g is never shorter where it
+     * does too. */
     uint64_t seed = 88172645463325252u;
     for (int i = 0; i < 300000; i++) {
         seed ^= seed << 13;
@@ -180,8 +205,9 @@ static void test_numbers(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_errors),  cmocka_unit_test(test_spans),   cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_escapes), cmocka_unit_test(test_numbers),
+        cmocka_unit_test(test_errors),  cmocka_unit_test(test_spans),
+        cmocka_unit_test(test_limit),   cmocka_unit_test(test_escapes),
+        cmocka_unit_test(test_numbers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

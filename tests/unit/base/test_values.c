@@ -87,7 +87,8 @@ static void test_json(void **context)
         const char *text, *canonical; /* NULL: refused */
         const char *why;
     } rows[] = {
-        {"{\"b\":1,\"a\":[1.50,null,true]}", "{\"a\":[1.5,null,true],\"b\":1}", "keys are sorted, numbers short"},
+        {"{\"b\":1,\"a\":[1.50,null,true]}", "{\"a\":[1.5,null,true],\"b\":1}",
+         "keys are sorted, numbers short"},
         {" 7 ", "7", "any value"},
         {"\"x\\u0000y\"", NULL, "a NUL within a string is refused"},
         {"{\"a\":1,\"a\":2}", NULL, "a key twice is refused"},
@@ -133,12 +134,16 @@ static void test_metrics(void **context)
     assert_int_equal(mg_metric_get(MG_M_REQUESTS), 5);
     mg_buf_init(&buf, 0);
     mg_metrics_write(&buf);
-    assert_non_null(strstr(buf.data, "# TYPE moongate_requests_total counter\nmoongate_requests_total 5\n"));
+    assert_non_null(
+        strstr(buf.data, "# TYPE moongate_requests_total counter\nmoongate_requests_total 5\n"));
     assert_non_null(strstr(buf.data, "# TYPE moongate_workers gauge\nmoongate_workers 4\n"));
     mg_buf_fini(&buf);
 }
 
-static void hex_of(const struct mg_hash *hash, char out[65]) { mg_hash_hex(hash, out); }
+static void hex_of(const struct mg_hash *hash, char out[65])
+{
+    mg_hash_hex(hash, out);
+}
 
 static void test_hashes(void **context)
 {
@@ -153,12 +158,13 @@ static void test_hashes(void **context)
     assert_false(mg_hash_from_hex((struct mg_span){hex, 63}, &back));
     hex[5] = 'g';
     assert_false(mg_hash_from_hex(mg_span(hex), &back));
-    mg_hmac_sha256(MG_SPAN("Jefe"), MG_SPAN("what do ya want for nothing?"), &hash); /* RFC 4231, case 2 */
+    mg_hmac_sha256(MG_SPAN("Jefe"), MG_SPAN("what do ya want for nothing?"),
+                   &hash); /* RFC 4231, case 2 */
     hex_of(&hash, hex);
     assert_string_equal(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     memset(key, 0xaa, sizeof key); /* case 6: a key longer than a block */
-    mg_hmac_sha256((struct mg_span){key, sizeof key}, MG_SPAN("Test Using Larger Than Block-Size Key - Hash Key First"),
-                   &hash);
+    mg_hmac_sha256((struct mg_span){key, sizeof key},
+                   MG_SPAN("Test Using Larger Than Block-Size Key - Hash Key First"), &hash);
     hex_of(&hash, hex);
     assert_string_equal(hex, "60e431591ee0b67f0d8a26aacbf5b77f8e0bc6213728c5140546040f0ee37f54");
 }
@@ -177,10 +183,12 @@ static void test_seal(void **context)
     assert_int_equal(mg_seal(key, MG_SPAN("a secret"), &again), MG_OK);
     assert_int_equal(sealed.len, 8 + 28);
     assert_memory_not_equal(sealed.data, again.data, sealed.len);
-    assert_int_equal(mg_unseal(other, (struct mg_span){sealed.data, sealed.len}, &plain), MG_E_INVALID);
+    assert_int_equal(mg_unseal(other, (struct mg_span){sealed.data, sealed.len}, &plain),
+                     MG_E_INVALID);
     for (size_t i = 0; i < sealed.len; i++) {
         sealed.data[i] ^= 1;
-        assert_int_equal(mg_unseal(key, (struct mg_span){sealed.data, sealed.len}, &plain), MG_E_INVALID);
+        assert_int_equal(mg_unseal(key, (struct mg_span){sealed.data, sealed.len}, &plain),
+                         MG_E_INVALID);
         sealed.data[i] ^= 1;
         assert_int_equal(mg_unseal(key, (struct mg_span){sealed.data, i}, &plain), MG_E_INVALID);
         assert_int_equal(plain.len, 0);
@@ -245,13 +253,15 @@ static void test_log(void **context)
     char token[MG_TOKEN_LEN + 1], text[400], *out;
     static const char hex[] = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     mg_token_make(token);
-    snprintf(text, sizeof text, "GET /%s/run, /%s.csv fsh_%s msh_ %sab\n\"quoted\" \x1b[2J", token, hex, token + 4, hex);
+    snprintf(text, sizeof text, "GET /%s/run, /%s.csv fsh_%s msh_ %sab\n\"quoted\" \x1b[2J", token,
+             hex, token + 4, hex);
     for (int json = 0; json < 2; json++) {
         out = logged(text, json, MG_LOG_INFO);
         assert_null(strstr(out, token + 8));
         assert_null(strstr(out, "/ba7816bf8f01cfea"));
         assert_non_null(strstr(out, "/ba7816bf…"));
-        assert_non_null(strstr(out, " msh_ ba7816bf8f01")); /* too short for a token; too long for 64 digits */
+        assert_non_null(
+            strstr(out, " msh_ ba7816bf8f01")); /* too short for a token; too long for 64 digits */
         assert_null(strchr(out, '\x1b'));
     }
     json_t *line = NULL;
@@ -272,8 +282,9 @@ static void test_log(void **context)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_pack),   cmocka_unit_test(test_json), cmocka_unit_test(test_metrics),
-        cmocka_unit_test(test_hashes), cmocka_unit_test(test_seal), cmocka_unit_test(test_token_text),
+        cmocka_unit_test(test_pack),    cmocka_unit_test(test_json),
+        cmocka_unit_test(test_metrics), cmocka_unit_test(test_hashes),
+        cmocka_unit_test(test_seal),    cmocka_unit_test(test_token_text),
         cmocka_unit_test(test_log),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

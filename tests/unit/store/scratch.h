@@ -1,4 +1,5 @@
-/* A folder of its own for each test, removed after it. Includes cmocka, which wants these headers before it. */
+/* A folder of its own for each test, removed after it. Includes cmocka, which wants these headers
+ * before it. */
 #ifndef MOONGATE_TESTS_SCRATCH_H
 #define MOONGATE_TESTS_SCRATCH_H
 
@@ -25,7 +26,8 @@ static inline char *scratch_make(void)
     return strdup(name);
 }
 
-static inline int scratch_remove_one(const char *path, const struct stat *st, int type, struct FTW *walk)
+static inline int scratch_remove_one(const char *path, const struct stat *st, int type,
+                                     struct FTW *walk)
 {
     (void)st;
     (void)type;

@@ -1,10 +1,11 @@
-/* What get gives is what put got, or nothing: through replacement, purge, eviction, damage and threads. */
+/* What get gives is what put got, or nothing: through replacement, purge, eviction, damage and
+ * threads. */
 #include "moongate/cache.h"
 #include "store/cache_internal.h"
+#include "store/entries.h"
 
 #include "store/scratch.h"
 
-#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -37,67 +38,11 @@ static struct mg_cache *open_cache(uint64_t max_bytes)
     return cache;
 }
 
-static struct mg_hash name_of(uint64_t n)
-{
-    struct mg_hash hash;
-    mg_sha256(&n, sizeof n, &hash);
-    return hash;
-}
-
-/* The body of entry n: every byte follows from n and its place. */
-static void fill(char *body, size_t len, uint64_t n)
-{
-    for (size_t i = 0; i < len; i++)
-        body[i] = (char)(n * 31 + i * 7 + (i >> 8));
-}
-
-static enum mg_err put(struct mg_cache *cache, uint64_t n, uint64_t group, size_t len)
-{
-    struct mg_hash key = name_of(n), of = name_of(group);
-    char *body = malloc(len + 1), meta[32];
-    int meta_len = snprintf(meta, sizeof meta, "meta %llu", (unsigned long long)n);
-    fill(body, len, n);
-    enum mg_err status =
-        mg_cache_put(cache, &key, &of, (struct mg_span){meta, (size_t)meta_len}, (struct mg_span){body, len}, NULL);
-    free(body);
-    return status;
-}
-
-enum seen { RIGHT, MISS, WRONG };
-
-static enum seen get(struct mg_cache *cache, uint64_t n, size_t len)
-{
-    struct mg_hash key = name_of(n);
-    struct mg_buf meta, body;
-    int fd;
-    uint64_t fd_bytes = 0;
-    char *want = malloc(len + 1), want_meta[32];
-    snprintf(want_meta, sizeof want_meta, "meta %llu", (unsigned long long)n);
-    fill(want, len, n);
-    mg_buf_init(&meta, 0);
-    mg_buf_init(&body, 0);
-    enum seen seen = MISS;
-    if (mg_cache_get(cache, &key, &meta, &body, &fd, &fd_bytes) == MG_OK) {
-        if (fd >= 0) {
-            char *at = mg_buf_room(&body, (size_t)fd_bytes);
-            if (read(fd, at, (size_t)fd_bytes) == (ssize_t)fd_bytes)
-                body.len = (size_t)fd_bytes;
-            close(fd);
-        }
-        bool right = mg_span_is((struct mg_span){meta.data, meta.len}, want_meta) && body.len == len &&
-                     (len == 0 || memcmp(body.data, want, len) == 0);
-        seen = right ? RIGHT : WRONG;
-    }
-    mg_buf_fini(&meta);
-    mg_buf_fini(&body);
-    free(want);
-    return seen;
-}
-
 static void test_life(void **context)
 {
     (void)context;
-    static const size_t sizes[] = {0, 1, 100, 1900, 2100, 4096, 40000, CACHE_INLINE_MAX, CACHE_INLINE_MAX + 1, LARGE};
+    static const size_t sizes[] = {
+        0, 1, 100, 1900, 2100, 4096, 40000, CACHE_INLINE_MAX, CACHE_INLINE_MAX + 1, LARGE};
     enum { N = sizeof sizes / sizeof *sizes };
     struct mg_cache_stats stats;
     for (int round = 0; round < 2; round++) {
@@ -114,7 +59,8 @@ static void test_life(void **context)
         assert_null(cache);
     }
     struct mg_cache *cache = open_cache(64 << 20);
-    for (size_t i = 0; i < N; i++) /* replaced by another length, inline by file and file by inline */
+    for (size_t i = 0; i < N;
+         i++) /* replaced by another length, inline by file and file by inline */
         assert_int_equal(put(cache, i, i % 2, sizes[N - 1 - i]), MG_OK);
     for (size_t i = 0; i < N; i++)
         assert_int_equal(get(cache, i, sizes[N - 1 - i]), RIGHT);
@@ -155,9 +101,14 @@ static void test_bound(void **context)
     struct mg_cache *cache = open_cache(bound);
     struct mg_cache_stats stats;
     for (uint64_t n = 0; n < 2000; n++) {
-        assert_int_equal(put(cache, n, 1, n % 50 == 0 ? (size_t)CACHE_INLINE_MAX + 5 : 20000 + n * 13 % 20000), MG_OK);
-        assert_int_equal(get(cache, n, n % 50 == 0 ? (size_t)CACHE_INLINE_MAX + 5 : 20000 + n * 13 % 20000), RIGHT);
-        if (n > 0 && n % 2 == 0) /* entry 1 is used all the time, so it stays, though it is the oldest */
+        assert_int_equal(
+            put(cache, n, 1, n % 50 == 0 ? (size_t)CACHE_INLINE_MAX + 5 : 20000 + n * 13 % 20000),
+            MG_OK);
+        assert_int_equal(
+            get(cache, n, n % 50 == 0 ? (size_t)CACHE_INLINE_MAX + 5 : 20000 + n * 13 % 20000),
+            RIGHT);
+        if (n > 0 &&
+            n % 2 == 0) /* entry 1 is used all the time, so it stays, though it is the oldest */
             assert_int_equal(get(cache, 1, 20013), RIGHT);
         if (n % 100 == 0)
             mg_cache_tend(cache);
@@ -194,7 +145,8 @@ static void flip(const char *name, unsigned *seed, int n)
     assert_int_equal(fstat(fd, &st), 0);
     for (int i = 0; i < n; i++) {
         unsigned char byte;
-        off_t at = (off_t)(((uint64_t)rand_r(seed) << 16 ^ (uint64_t)rand_r(seed)) % (uint64_t)st.st_size);
+        off_t at =
+            (off_t)(((uint64_t)rand_r(seed) << 16 ^ (uint64_t)rand_r(seed)) % (uint64_t)st.st_size);
         assert_int_equal(pread(fd, &byte, 1, at), 1);
         byte ^= (unsigned char)(1 + rand_r(seed) % 255);
         assert_int_equal(pwrite(fd, &byte, 1, at), 1);
@@ -202,7 +154,8 @@ static void flip(const char *name, unsigned *seed, int n)
     close(fd);
 }
 
-/* Each round in a child, so that a crash inside LMDB counts as a failure of the row, not of the run. */
+/* Each round in a child, so that a crash inside LMDB counts as a failure of the row, not of the
+ * run. */
 static int damaged_round(unsigned seed, int flips, bool *rebuilt)
 {
     struct mg_cache *cache = open_cache(64 << 20);
@@ -245,7 +198,8 @@ static void test_flips(void **context)
         bool rebuilt;
         int bad = damaged_round(seed, seed % 2 ? 1 : 40, &rebuilt);
         if (bad)
-            fail_msg("seed %u: %s (%d)", seed, bad == 91 ? "wrong bytes were given" : "no crash, no error", bad);
+            fail_msg("seed %u: %s (%d)", seed,
+                     bad == 91 ? "wrong bytes were given" : "no crash, no error", bad);
         rebuilt_n += rebuilt;
         kept += !rebuilt;
         scratch_remove(dir);
@@ -262,8 +216,8 @@ static void test_set_aside(void **context)
         off_t len;
         const char *why;
     } rows[] = {
-        {0, "an empty file is a new cache"},       {1, "one byte is no cache"},
-        {4096, "half a head is no cache"},         {8192, "a head without its pages is set aside"},
+        {0, "an empty file is a new cache"},      {1, "one byte is no cache"},
+        {4096, "half a head is no cache"},        {8192, "a head without its pages is set aside"},
         {20480, "a file cut short is set aside"},
     };
     char aside[600];
@@ -328,52 +282,6 @@ static void test_as_made(void **context)
     mg_cache_close(&cache);
 }
 
-static struct mg_cache *shared;
-static _Atomic int wrong_n, right_n;
-
-static void *work(void *number)
-{
-    unsigned seed = (unsigned)(uintptr_t)number + 1;
-    for (int i = 0; i < 3000; i++) {
-        uint64_t n = (uint64_t)rand_r(&seed) % 64;
-        size_t len = 500 * (size_t)n + (n % 32 == 0 ? CACHE_INLINE_MAX + 1 : 0);
-        switch (rand_r(&seed) % 8) {
-        case 0: put(shared, n, n % 4, len); break;
-        case 1:
-            if (i % 97 == 0) {
-                struct mg_hash group = name_of(n % 4);
-                assert_int_equal(mg_cache_purge(shared, &group, NULL, NULL), MG_OK);
-            }
-            break;
-        default: {
-            enum seen seen = get(shared, n, len);
-            wrong_n += seen == WRONG;
-            right_n += seen == RIGHT;
-        }
-        }
-    }
-    return NULL;
-}
-
-static void test_threads(void **context)
-{
-    (void)context;
-    pthread_t threads[4];
-    struct mg_cache_stats stats;
-    shared = open_cache(4 << 20);
-    for (uintptr_t i = 0; i < 4; i++)
-        assert_int_equal(pthread_create(&threads[i], NULL, work, (void *)i), 0);
-    for (int i = 0; i < 20; i++)
-        mg_cache_tend(shared);
-    for (int i = 0; i < 4; i++)
-        pthread_join(threads[i], NULL);
-    mg_cache_stats(shared, &stats);
-    assert_int_equal(wrong_n, 0);
-    assert_int_equal(stats.damaged, 0);
-    assert_true(right_n > 0);
-    mg_cache_close(&shared);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -384,7 +292,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_set_aside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damaged_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_as_made, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_threads, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

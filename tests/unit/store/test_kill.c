@@ -1,5 +1,6 @@
-/* A process that acknowledges each token it made is killed 20 times: each acknowledged token holds, also while another
- * process has the state open. Nothing is timed: the kill comes after a count of acknowledgements. */
+/* A process that acknowledges each token it made is killed 20 times: each acknowledged token holds,
+ * also while another process has the state open. Nothing is timed: the kill comes after a count of
+ * acknowledgements. */
 #include "moongate/state.h"
 
 #include "store/scratch.h"
@@ -17,7 +18,8 @@ static _Noreturn void make_tokens(const char *dir, int out)
     if (mg_state_open(dir, &state, NULL) != MG_OK)
         _exit(2);
     for (;;) {
-        struct mg_token token = {.org = "local", .account = "owner@local", .udf = "Hello", .max_age_s = -1};
+        struct mg_token token = {
+            .org = "local", .account = "owner@local", .udf = "Hello", .max_age_s = -1};
         if (mg_token_create(state, &token, NULL) != MG_OK ||
             write(out, token.text, MG_TOKEN_LEN) != MG_TOKEN_LEN)
             _exit(3);
@@ -78,13 +80,16 @@ static void test_two_processes(void **context)
     pid_t child = fork();
     assert_true(child >= 0);
     struct mg_state *state = NULL;
-    struct mg_token token = {.org = "local", .account = "owner@local", .udf = "Hello", .max_age_s = -1};
+    struct mg_token token = {
+        .org = "local", .account = "owner@local", .udf = "Hello", .max_age_s = -1};
     if (child == 0) {
         close(up[0]);
         close(down[1]);
-        bool good = mg_state_open(dir, &state, NULL) == MG_OK && mg_token_create(state, &token, NULL) == MG_OK &&
-                    write(up[1], token.text, MG_TOKEN_LEN) == MG_TOKEN_LEN && read(down[0], &go, 1) == 1 &&
-                    mg_token_check(state, mg_span(token.text), 0, &token, NULL) == MG_E_UNAUTHORIZED;
+        bool good =
+            mg_state_open(dir, &state, NULL) == MG_OK &&
+            mg_token_create(state, &token, NULL) == MG_OK &&
+            write(up[1], token.text, MG_TOKEN_LEN) == MG_TOKEN_LEN && read(down[0], &go, 1) == 1 &&
+            mg_token_check(state, mg_span(token.text), 0, &token, NULL) == MG_E_UNAUTHORIZED;
         mg_state_close(&state);
         _exit(good ? 0 : 1);
     }

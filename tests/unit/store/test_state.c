@@ -35,7 +35,8 @@ static struct mg_state *open_state(void)
     return state;
 }
 
-static struct mg_token make(struct mg_state *state, const char *org, const char *udf, int64_t expires_s)
+static struct mg_token make(struct mg_state *state, const char *org, const char *udf,
+                            int64_t expires_s)
 {
     struct mg_token token = {.expires_s = expires_s, .max_age_s = 60};
     struct mg_errmsg err = {""};
@@ -60,10 +61,12 @@ static void test_life(void **context)
     assert_string_equal(good.text, "");
     assert_true(mg_hash_eq(&good.id, &made.id));
 
-    struct mg_token revoked = make(state, "local", "Hello", 0), disabled = make(state, "local", "Hello", 0);
+    struct mg_token revoked = make(state, "local", "Hello", 0),
+                    disabled = make(state, "local", "Hello", 0);
     assert_int_equal(mg_token_revoke(state, "local", mg_span(revoked.text), &good, NULL), MG_OK);
     assert_true(good.revoked_s > 0);
-    assert_int_equal(mg_token_enable(state, "local", mg_span(disabled.text), false, NULL, NULL), MG_OK);
+    assert_int_equal(mg_token_enable(state, "local", mg_span(disabled.text), false, NULL, NULL),
+                     MG_OK);
     char typo[MG_TOKEN_LEN + 1], unknown[MG_TOKEN_LEN + 1], *large = calloc(1, 10001);
     memcpy(typo, made.text, sizeof typo);
     typo[10] = typo[10] == 'a' ? 'b' : 'a';
@@ -72,10 +75,14 @@ static void test_life(void **context)
     const struct {
         const char *text, *why;
     } rows[] = {
-        {made.text, "an expired token is refused"},     {revoked.text, "a revoked token is refused"},
-        {disabled.text, "a disabled token is refused"}, {typo, "a token with a typing error is refused"},
-        {unknown, "an unknown token is refused"},       {"", "an empty token is refused"},
-        {"msh_", "a prefix is refused"},                {large, "a text of 10 kB is refused"},
+        {made.text, "an expired token is refused"},
+        {revoked.text, "a revoked token is refused"},
+        {disabled.text, "a disabled token is refused"},
+        {typo, "a token with a typing error is refused"},
+        {unknown, "an unknown token is refused"},
+        {"", "an empty token is refused"},
+        {"msh_", "a prefix is refused"},
+        {large, "a text of 10 kB is refused"},
         {"msh_\xFF\xFE", "bytes that are no text are refused"},
     };
     struct mg_errmsg first = {""};
@@ -90,7 +97,8 @@ static void test_life(void **context)
         assert_string_equal(out.org, "untouched");
     }
     free(large);
-    assert_int_equal(mg_token_enable(state, "local", mg_span(disabled.text), true, NULL, NULL), MG_OK);
+    assert_int_equal(mg_token_enable(state, "local", mg_span(disabled.text), true, NULL, NULL),
+                     MG_OK);
     assert_int_equal(mg_token_check(state, mg_span(disabled.text), 1, &good, NULL), MG_OK);
     mg_state_close(&state);
     assert_null(state);
@@ -139,7 +147,10 @@ static void test_list_and_find(void **context)
         {"local", {hex, 7}, MG_E_NOT_FOUND, "7 digits are too few"},
         {"local", {hex, 8}, MG_OK, "8 digits of an id name it"},
         {"local", {hex, 64}, MG_OK, "a whole id names its token, also once revoked"},
-        {"local", {foreign, 64}, MG_E_NOT_FOUND, "the token of another organisation is not found by its id"},
+        {"local",
+         {foreign, 64},
+         MG_E_NOT_FOUND,
+         "the token of another organisation is not found by its id"},
         {"local", {other.text, MG_TOKEN_LEN}, MG_E_NOT_FOUND, "nor by its text"},
         {"acme", {other.text, MG_TOKEN_LEN}, MG_OK, "its own organisation finds it"},
         {"local", {"zzzzzzzzz", 9}, MG_E_NOT_FOUND, "what is not hex is not found"},
@@ -149,7 +160,8 @@ static void test_list_and_find(void **context)
         if (mg_token_revoke(state, rows[i].org, rows[i].text, &out, NULL) != rows[i].want)
             fail_msg("%s", rows[i].why);
 
-    /* Ids that share eight digits cannot be made by chance, so two records are put under such ids. */
+    /* Ids that share eight digits cannot be made by chance, so two records are put under such ids.
+     */
     MDB_txn *txn;
     assert_int_equal(state_begin(state, &txn, NULL), MG_OK);
     struct mg_token twin = made[0];
@@ -158,8 +170,11 @@ static void test_list_and_find(void **context)
     twin.id.bytes[20] = 0;
     assert_int_equal(token_put(state, txn, &twin, MG_SPAN("x"), NULL), MG_OK);
     assert_int_equal(state_end(state, txn, MG_OK, NULL), MG_OK);
-    assert_int_equal(mg_token_revoke(state, "local", MG_SPAN("abababab"), &out, NULL), MG_E_CONFLICT);
-    assert_int_equal(mg_token_revoke(state, "local", MG_SPAN("ABABABABABABABABABABABABABABABABABABABAB00"), &out, NULL),
+    assert_int_equal(mg_token_revoke(state, "local", MG_SPAN("abababab"), &out, NULL),
+                     MG_E_CONFLICT);
+    assert_int_equal(mg_token_revoke(state, "local",
+                                     MG_SPAN("ABABABABABABABABABABABABABABABABABABABAB00"), &out,
+                                     NULL),
                      MG_OK);
     mg_state_close(&state);
 }
@@ -171,9 +186,12 @@ static void test_bad_names(void **context)
     static const struct {
         const char *org, *account, *why;
     } rows[] = {
-        {"", "a", "an organisation needs a name"},    {"..", "a", "'..' is no organisation"},
-        {"a/b", "a", "a slash is no part of a name"}, {"local", "", "an account needs a name"},
-        {"lo cal", "a", "nor is a blank"},            {"local", "a\nb", "nor is a line end"},
+        {"", "a", "an organisation needs a name"},
+        {"..", "a", "'..' is no organisation"},
+        {"a/b", "a", "a slash is no part of a name"},
+        {"local", "", "an account needs a name"},
+        {"lo cal", "a", "nor is a blank"},
+        {"local", "a\nb", "nor is a line end"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct mg_token token = {.max_age_s = -1};
@@ -216,15 +234,18 @@ static void test_links(void **context)
     struct mg_state *state = open_state();
     char code[MG_TOKEN_LEN + 1];
     struct mg_token token, account;
-    assert_int_equal(mg_link_create(state, "local", "nobody@local", 1000, code, NULL), MG_E_NOT_FOUND);
+    assert_int_equal(mg_link_create(state, "local", "nobody@local", 1000, code, NULL),
+                     MG_E_NOT_FOUND);
     assert_int_equal(mg_link_create(state, "local", "owner@local", 1000, code, NULL), MG_OK);
     assert_int_equal(mg_token_check(state, mg_span(code), 1000, &token, NULL), MG_E_UNAUTHORIZED);
     assert_int_equal(mg_link_use(state, mg_span(code), 1000 + 899, &token, NULL), MG_OK);
     assert_int_equal(mg_token_of_account(state, "local", "owner@local", &account, NULL), MG_OK);
     assert_string_equal(token.text, account.text);
-    assert_int_equal(mg_link_use(state, mg_span(code), 1000 + 899, &token, NULL), MG_E_UNAUTHORIZED);
+    assert_int_equal(mg_link_use(state, mg_span(code), 1000 + 899, &token, NULL),
+                     MG_E_UNAUTHORIZED);
     assert_int_equal(mg_link_create(state, "local", "owner@local", 1000, code, NULL), MG_OK);
-    assert_int_equal(mg_link_use(state, mg_span(code), 1000 + 900, &token, NULL), MG_E_UNAUTHORIZED);
+    assert_int_equal(mg_link_use(state, mg_span(code), 1000 + 900, &token, NULL),
+                     MG_E_UNAUTHORIZED);
     assert_int_equal(mg_link_use(state, mg_span(code), 1000, &token, NULL), MG_E_UNAUTHORIZED);
     assert_int_equal(mg_link_use(state, MG_SPAN("msh_x"), 1000, &token, NULL), MG_E_UNAUTHORIZED);
     mg_state_close(&state);
@@ -244,7 +265,8 @@ static void test_signatures(void **context)
     mg_buf_str(&out, "before ");
     assert_int_equal(mg_signature_get(state, &code, &out), MG_OK);
     assert_string_equal(out.data, "before {\"a\":2}");
-    assert_int_equal(mg_signature_put(state, &code, (struct mg_span){NULL, 0}, NULL), MG_E_TOO_LARGE);
+    assert_int_equal(mg_signature_put(state, &code, (struct mg_span){NULL, 0}, NULL),
+                     MG_E_TOO_LARGE);
     mg_buf_fini(&out);
     mg_state_close(&state);
 }
@@ -273,7 +295,8 @@ static void test_migration(void **context)
 {
     (void)context;
     struct mg_state *state = open_state();
-    struct mg_token first = make(state, "local", "Hello", 0), second = make(state, "local", "World", 0), out;
+    struct mg_token first = make(state, "local", "Hello", 0),
+                    second = make(state, "local", "World", 0), out;
     set_version(state, 0);
     mg_state_close(&state);
     state = open_state();
