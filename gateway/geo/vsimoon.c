@@ -258,12 +258,16 @@ static enum mg_err name_of(const char *rest, char *name)
     return MG_OK;
 }
 
-/* A time that changes with the version, so that caches keyed by size and time see a new file. */
-static struct timespec time_of(const char *etag)
+/* A time that changes with the version, so that caches keyed by size and time see a new file. So they must when the
+ * fetcher began another block file for the same version: missing blocks of the old one will never come. */
+static struct timespec time_of(const struct remote *remote)
 {
+    struct stat st;
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
-    for (; *etag; etag++)
+    for (const char *etag = remote->head->etag; *etag; etag++)
         hash = (hash ^ (uint8_t)*etag) * 1099511628211u;
+    if (fstat(remote->fd, &st) == 0)
+        hash = (hash ^ (uint64_t)st.st_ino) * 1099511628211u;
     return (struct timespec){.tv_sec = (time_t)(hash >> 33), .tv_nsec = (long)(hash % 1000000000u)};
 }
 
@@ -282,7 +286,7 @@ static int moon_stat(void *context, const char *path, VSIStatBufL *out, int flag
         st.st_mode = S_IFREG | 0444;
         st.st_nlink = 1;
         st.st_size = (off_t)remote->size;
-        st.st_mtim = st.st_ctim = time_of(remote->head->etag);
+        st.st_mtim = st.st_ctim = time_of(remote);
         remote_unref(&remote);
     } else if (!use.error) {
         use.error = mg_files_stat(use.files, name, &st, &use.message);
