@@ -234,6 +234,21 @@ enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf 
     return e;
 }
 
+enum mg_err mg_wkb_valid_on_grid(struct mg_span wkb, struct mg_buf *out, struct mg_errmsg *err)
+{
+    GEOSGeometry *a = NULL;
+    enum mg_err e = read_wkb(wkb, &a, err);
+    if (e)
+        return e;
+    GEOSGeometry *valid = GEOSMakeValid_r(context, a);
+    GEOSGeometry *snapped = valid ? GEOSGeom_setPrecision_r(context, valid, 1, 0) : NULL;
+    e = finish(snapped, "make valid", out, err);
+    if (valid)
+        GEOSGeom_destroy_r(context, valid);
+    GEOSGeom_destroy_r(context, a);
+    return e;
+}
+
 enum mg_err mg_wkb_measure(struct mg_span wkb, double *area, double *length, struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL;

@@ -89,6 +89,8 @@ MG_MUST_CHECK enum mg_err mg_wkb_simplify(struct mg_span wkb, double tolerance, 
                                           struct mg_buf *out, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf *out,
                                       struct mg_errmsg *err);
+/* Polygons of whole-number coordinates made valid on that grid; a (multi)polygon, or a collection with some. */
+MG_MUST_CHECK enum mg_err mg_wkb_valid_on_grid(struct mg_span wkb, struct mg_buf *out, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_wkb_measure(struct mg_span wkb, double *area, double *length, struct mg_errmsg *err);
 
 #endif

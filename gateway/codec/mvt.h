@@ -1,0 +1,109 @@
+/* Inside of the MVT codec: from WKB to tile units, and from those to a layer's bytes. */
+#ifndef MOONGATE_CODEC_MVT_H
+#define MOONGATE_CODEC_MVT_H
+
+#include "moongate/codec.h"
+#include "moongate/geometry.h"
+
+enum { MVT_MAX_DEGREE = 12 };
+
+/* From the table's CRS to the units of one tile: x right, y down, 0 .. extent. */
+struct mvt_space {
+    enum { MVT_LNGLAT, MVT_MERC, MVT_OTHER } kind;
+    struct mg_transform *transform; /* MVT_OTHER: to EPSG:3857, then as MVT_MERC */
+    struct mg_bounds cull;          /* the clip box in the table's CRS */
+    bool turns;                     /* longitudes repeat: what crosses the antimeridian is drawn on both sides */
+    double sx, ox, sy, oy;          /* x = sx * source + ox; MVT_LNGLAT: y = sy * log term + oy */
+    /* Tile y by latitude as a polynomial in Newton's form; degree 0: too coarse here, use the formula. */
+    int degree;
+    double node[MVT_MAX_DEGREE + 1], coef[MVT_MAX_DEGREE + 1], lat0, lat1;
+    double lo, hi; /* clip box in tile units */
+    double tolerance, min_area;
+};
+MG_MUST_CHECK enum mg_err mvt_space_init(struct mvt_space *space, const char *crs, struct mg_tile tile, int extent,
+                                         int buffer, double tolerance, struct mg_errmsg *err);
+
+/* Growing arrays of a geometry at work; freed at the end of the codec's run. */
+struct mvt_path {
+    double *x, *y;
+    size_t n, cap;
+};
+struct mvt_ints {
+    int32_t *at; /* x, y, x, y … */
+    size_t n, cap;
+};
+struct mvt_commands {
+    uint32_t *at;
+    size_t n, cap;
+    int32_t x, y; /* the cursor */
+};
+struct mvt_work {
+    struct mvt_path a, b;
+    struct mvt_ints found;    /* points of a multipoint */
+    struct mvt_ints points;   /* the rings of one polygon one behind the other, or a line */
+    struct mvt_ints edges;    /* of the validity check */
+    uint32_t *order;          /* of the same */
+    size_t order_cap;
+    uint32_t *ring_ends;      /* in points */
+    size_t n_rings, rings_cap;
+    unsigned char *keep;      /* of the simplification */
+    uint32_t *stack;
+    size_t keep_cap;
+    struct mvt_commands out[4]; /* by MVT geometry type: 1 points, 2 lines, 3 polygons */
+    struct mg_buf wkb, repaired;
+    bool no_memory;
+};
+void mvt_work_fini(struct mvt_work *work);
+/* Fills work->out with what of the geometry lies in the tile. */
+void mvt_geometry(const struct mvt_space *space, struct mg_span wkb, const struct mg_bounds *bounds,
+                  struct mvt_work *work);
+/* Whether the box, or one of its repetitions around the world, meets the tile's clip box. */
+bool mvt_space_meets(const struct mvt_space *space, const struct mg_bounds *bounds);
+/* A point in tile units. */
+void mvt_project(const struct mvt_space *space, double *x, double *y, size_t n);
+/* Whether the rings (ends in work->ring_ends) are simple, do not meet, and holes lie inside. */
+bool mvt_rings_valid(struct mvt_work *work);
+
+bool mvt_grow(void **at, size_t *cap, size_t need, size_t size);
+
+/* One layer as it grows. */
+struct mvt_value {
+    uint64_t hash;
+    uint32_t at, len; /* payload in `payload` */
+    uint8_t tag;      /* field of Tile.Value: 1 string, 3 double, 5 uint, 6 sint, 7 bool */
+};
+struct mvt_feature {
+    uint32_t row, at, len;
+};
+struct mvt_layer {
+    struct mg_buf features; /* each with its own tag and length */
+    struct mvt_feature *list;
+    size_t n, list_cap;
+    struct mg_buf keys;
+    uint32_t n_keys;
+    struct mvt_value *values;
+    size_t n_values, values_cap;
+    uint32_t *slots; /* open addressing; 0: free, else index + 1 */
+    size_t n_slots;
+    struct mg_buf payload;
+    size_t value_bytes; /* of the encoded values */
+    bool no_memory;
+};
+void mvt_layer_init(struct mvt_layer *layer);
+void mvt_layer_fini(struct mvt_layer *layer);
+uint32_t mvt_layer_key(struct mvt_layer *layer, struct mg_span name);
+/* Index of the cell's value; the cell is not null. */
+uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell);
+void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id, const uint32_t *tags,
+                       size_t n_tags, int type, const struct mvt_commands *geometry);
+size_t mvt_layer_bytes(const struct mvt_layer *layer);
+/* Undoes all since the marks were taken. */
+struct mvt_mark {
+    size_t features, n, n_values, payload, value_bytes;
+};
+struct mvt_mark mvt_layer_mark(const struct mvt_layer *layer);
+void mvt_layer_rollback(struct mvt_layer *layer, const struct mvt_mark *mark);
+/* Writes the layer, its features in the order of their rows. Nothing when it has none. */
+void mvt_layer_write(struct mvt_layer *layer, const char *name, int extent, struct mg_buf *out);
+
+#endif

@@ -1,0 +1,328 @@
+/* MVT 2.1 layers as protocol buffer bytes (github.com/mapbox/vector-tile-spec, 4.1 to 4.4).
+ *
+ * Features are written as they come; keys and values are numbered once for a layer by open addressing over hashes of
+ * type and bytes. Marks make the last features undoable: values leave the hash table in the reverse order in which
+ * they came, which linear probing allows. Cost: about 20 ns a value, 1 ns a byte. */
+#include "mvt.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+bool mvt_grow(void **at, size_t *cap, size_t need, size_t size)
+{
+    if (need <= *cap)
+        return true;
+    size_t wanted = *cap + *cap / 2 > need ? *cap + *cap / 2 : need + 64;
+    void *grown = realloc(*at, wanted * size);
+    if (!grown)
+        return false;
+    *at = grown;
+    *cap = wanted;
+    return true;
+}
+
+static inline char *put_varint(char *at, uint64_t v)
+{
+    while (v >= 128) {
+        *at++ = (char)(v | 128);
+        v >>= 7;
+    }
+    *at++ = (char)v;
+    return at;
+}
+
+static inline size_t varint_bytes(uint64_t v) { return (size_t)(70 - __builtin_clzll(v | 1)) / 7; }
+
+void mvt_layer_init(struct mvt_layer *layer)
+{
+    *layer = (struct mvt_layer){0};
+    mg_buf_init(&layer->features, 0);
+    mg_buf_init(&layer->keys, 0);
+    mg_buf_init(&layer->payload, 0);
+}
+
+void mvt_layer_fini(struct mvt_layer *layer)
+{
+    mg_buf_fini(&layer->features);
+    mg_buf_fini(&layer->keys);
+    mg_buf_fini(&layer->payload);
+    free(layer->list);
+    free(layer->values);
+    free(layer->slots);
+}
+
+static void put_bytes_field(struct mg_buf *out, int field, const char *data, size_t len)
+{
+    char head[12], *at = put_varint(head, (uint64_t)field << 3 | 2);
+    at = put_varint(at, len);
+    mg_buf_put(out, head, (size_t)(at - head));
+    mg_buf_put(out, data, len);
+}
+
+uint32_t mvt_layer_key(struct mvt_layer *layer, struct mg_span name)
+{
+    put_bytes_field(&layer->keys, 3, name.data, name.len);
+    return layer->n_keys++;
+}
+
+static inline uint64_t mix(uint64_t a, uint64_t b)
+{
+    __uint128_t product = (__uint128_t)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+static uint64_t hash_bytes(uint8_t tag, const char *data, size_t len)
+{
+    uint64_t h = 0x9E3779B97F4A7C15u ^ tag ^ (uint64_t)len << 8, a = 0, b = 0;
+    while (len > 16) {
+        memcpy(&a, data, 8);
+        memcpy(&b, data + 8, 8);
+        h = mix(a ^ h, b ^ 0xE7037ED1A0B428DBu);
+        data += 16;
+        len -= 16;
+    }
+    a = b = 0;
+    if (len >= 8) {
+        memcpy(&a, data, 8);
+        memcpy(&b, data + len - 8, 8);
+    } else if (len >= 4) {
+        memcpy(&a, data, 4);
+        memcpy(&b, data + len - 4, 4);
+    } else if (len) {
+        a = (uint8_t)data[0] | (uint64_t)(uint8_t)data[len / 2] << 8 | (uint64_t)(uint8_t)data[len - 1] << 16;
+    }
+    return mix(a ^ h, b ^ 0x8EBC6AF09C88C6E3u) | 1;
+}
+
+static bool rehash(struct mvt_layer *layer)
+{
+    size_t n = layer->n_slots ? layer->n_slots * 2 : 1024;
+    uint32_t *slots = calloc(n, sizeof *slots);
+    if (!slots)
+        return false;
+    for (size_t i = 0; i < layer->n_values; i++) {
+        size_t at = layer->values[i].hash & (n - 1);
+        while (slots[at])
+            at = (at + 1) & (n - 1);
+        slots[at] = (uint32_t)i + 1;
+    }
+    free(layer->slots);
+    layer->slots = slots;
+    layer->n_slots = n;
+    return true;
+}
+
+static uint64_t payload_bits(const struct mvt_layer *layer, const struct mvt_value *value)
+{
+    uint64_t bits;
+    memcpy(&bits, layer->payload.data + value->at, 8);
+    return bits;
+}
+
+/* Length of the Tile.Value message. */
+static size_t message_bytes(const struct mvt_layer *layer, const struct mvt_value *value)
+{
+    switch (value->tag) {
+    case 1: return 1 + varint_bytes(value->len) + value->len;
+    case 3: return 9;
+    case 7: return 2;
+    default: return 1 + varint_bytes(payload_bits(layer, value));
+    }
+}
+
+static uint32_t intern(struct mvt_layer *layer, uint8_t tag, const char *data, size_t len)
+{
+    if (layer->n_values * 2 >= layer->n_slots && !rehash(layer)) {
+        layer->no_memory = true;
+        return 0;
+    }
+    uint64_t hash = hash_bytes(tag, data, len);
+    size_t slot = hash & (layer->n_slots - 1);
+    for (; layer->slots[slot]; slot = (slot + 1) & (layer->n_slots - 1)) {
+        const struct mvt_value *value = &layer->values[layer->slots[slot] - 1];
+        if (value->hash == hash && value->tag == tag && value->len == len &&
+            (len == 0 || memcmp(layer->payload.data + value->at, data, len) == 0))
+            return layer->slots[slot] - 1;
+    }
+    if (!mvt_grow((void **)&layer->values, &layer->values_cap, layer->n_values + 1, sizeof *layer->values) ||
+        layer->payload.len + len > UINT32_MAX) {
+        layer->no_memory = true;
+        return 0;
+    }
+    struct mvt_value *value = &layer->values[layer->n_values];
+    *value = (struct mvt_value){.hash = hash, .at = (uint32_t)layer->payload.len, .len = (uint32_t)len, .tag = tag};
+    mg_buf_put(&layer->payload, data, len);
+    if (layer->payload.failed) {
+        layer->no_memory = true;
+        return 0;
+    }
+    size_t message = message_bytes(layer, value);
+    layer->value_bytes += 1 + varint_bytes(message) + message;
+    layer->slots[slot] = (uint32_t)++layer->n_values;
+    return (uint32_t)layer->n_values - 1;
+}
+
+static uint32_t intern_bits(struct mvt_layer *layer, uint8_t tag, uint64_t bits)
+{
+    return intern(layer, tag, (const char *)&bits, sizeof bits);
+}
+
+uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell)
+{
+    char text[40];
+    uint64_t bits;
+    switch (cell->type) {
+    case MG_CELL_BOOL: return intern_bits(layer, 7, cell->b);
+    case MG_CELL_UINT: return intern_bits(layer, 5, cell->u);
+    case MG_CELL_INT:
+        if (cell->i >= 0)
+            return intern_bits(layer, 5, (uint64_t)cell->i);
+        return intern_bits(layer, 6, (uint64_t)cell->i << 1 ^ (uint64_t)(cell->i >> 63));
+    case MG_CELL_DOUBLE:
+        memcpy(&bits, &cell->d, 8);
+        return intern_bits(layer, 3, bits);
+    case MG_CELL_DATE: case MG_CELL_TIMESTAMP: return intern(layer, 1, text, mg_time_text(cell, text));
+    case MG_CELL_BINARY: { /* base64: a tile's string is UTF-8 */
+        struct mg_buf buf;
+        mg_buf_init(&buf, 0);
+        mg_cell_text(cell, &buf);
+        uint32_t index = intern(layer, 1, buf.data ? buf.data : "", buf.len);
+        mg_buf_fini(&buf);
+        return index;
+    }
+    default: return intern(layer, 1, cell->s.data ? cell->s.data : "", cell->s.len);
+    }
+}
+
+void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id, const uint32_t *tags,
+                       size_t n_tags, int type, const struct mvt_commands *geometry)
+{
+    size_t tag_bytes = 0, geometry_bytes = 0;
+    for (size_t i = 0; i < n_tags; i++)
+        tag_bytes += varint_bytes(tags[i]);
+    for (size_t i = 0; i < geometry->n; i++)
+        geometry_bytes += varint_bytes(geometry->at[i]);
+    size_t body = (has_id ? 1 + varint_bytes(id) : 0) + (n_tags ? 1 + varint_bytes(tag_bytes) + tag_bytes : 0) + 2 +
+                  1 + varint_bytes(geometry_bytes) + geometry_bytes;
+    size_t all = 1 + varint_bytes(body) + body;
+    char *start = mg_buf_room(&layer->features, all), *at = start;
+    if (!start || layer->features.len + all > UINT32_MAX ||
+        !mvt_grow((void **)&layer->list, &layer->list_cap, layer->n + 1, sizeof *layer->list)) {
+        layer->no_memory = true;
+        return;
+    }
+    layer->list[layer->n++] = (struct mvt_feature){row, (uint32_t)layer->features.len, (uint32_t)all};
+    *at++ = 0x12; /* Layer.features */
+    at = put_varint(at, body);
+    if (has_id) {
+        *at++ = 0x08;
+        at = put_varint(at, id);
+    }
+    if (n_tags) {
+        *at++ = 0x12;
+        at = put_varint(at, tag_bytes);
+        for (size_t i = 0; i < n_tags; i++)
+            at = put_varint(at, tags[i]);
+    }
+    *at++ = 0x18;
+    *at++ = (char)type;
+    *at++ = 0x22;
+    at = put_varint(at, geometry_bytes);
+    for (size_t i = 0; i < geometry->n; i++)
+        at = put_varint(at, geometry->at[i]);
+    MG_ASSERT((size_t)(at - start) == all);
+    *at = '\0';
+    layer->features.len += all;
+}
+
+size_t mvt_layer_bytes(const struct mvt_layer *layer)
+{
+    return layer->features.len + layer->keys.len + layer->value_bytes;
+}
+
+struct mvt_mark mvt_layer_mark(const struct mvt_layer *layer)
+{
+    return (struct mvt_mark){layer->features.len, layer->n, layer->n_values, layer->payload.len, layer->value_bytes};
+}
+
+void mvt_layer_rollback(struct mvt_layer *layer, const struct mvt_mark *mark)
+{
+    while (layer->n_values > mark->n_values) {
+        uint32_t index = (uint32_t)layer->n_values;
+        size_t slot = layer->values[index - 1].hash & (layer->n_slots - 1);
+        while (layer->slots[slot] != index)
+            slot = (slot + 1) & (layer->n_slots - 1);
+        layer->slots[slot] = 0;
+        layer->n_values--;
+    }
+    layer->features.len = mark->features;
+    layer->n = mark->n;
+    layer->payload.len = mark->payload;
+    layer->value_bytes = mark->value_bytes;
+}
+
+static void put_value(const struct mvt_layer *layer, const struct mvt_value *value, struct mg_buf *out)
+{
+    size_t message = message_bytes(layer, value);
+    char head[24], *at = head;
+    *at++ = 0x22; /* Layer.values */
+    at = put_varint(at, message);
+    switch (value->tag) {
+    case 1:
+        *at++ = 0x0A;
+        at = put_varint(at, value->len);
+        mg_buf_put(out, head, (size_t)(at - head));
+        mg_buf_put(out, layer->payload.data + value->at, value->len);
+        return;
+    case 3:
+        *at++ = 0x19;
+        memcpy(at, layer->payload.data + value->at, 8);
+        at += 8;
+        break;
+    default:
+        *at++ = (char)(value->tag << 3);
+        at = put_varint(at, payload_bits(layer, value));
+    }
+    mg_buf_put(out, head, (size_t)(at - head));
+}
+
+static int by_row(const void *a, const void *b)
+{
+    const struct mvt_feature *x = a, *y = b;
+    if (x->row != y->row)
+        return x->row < y->row ? -1 : 1;
+    return x->at < y->at ? -1 : 1;
+}
+
+void mvt_layer_write(struct mvt_layer *layer, const char *name, int extent, struct mg_buf *out)
+{
+    if (layer->n == 0)
+        return;
+    size_t name_len = strlen(name);
+    size_t body = 2 + 1 + varint_bytes(name_len) + name_len + mvt_layer_bytes(layer) + 1 +
+                  varint_bytes((uint64_t)extent);
+    char head[16], *at = head;
+    *at++ = 0x1A; /* Tile.layers */
+    at = put_varint(at, body);
+    *at++ = 0x78; /* version 2 */
+    *at++ = 2;
+    mg_buf_put(out, head, (size_t)(at - head));
+    put_bytes_field(out, 1, name, name_len);
+    bool sorted = true;
+    for (size_t i = 1; i < layer->n && sorted; i++)
+        sorted = layer->list[i - 1].row <= layer->list[i].row;
+    if (sorted) {
+        mg_buf_put(out, layer->features.data, layer->features.len);
+    } else {
+        qsort(layer->list, layer->n, sizeof *layer->list, by_row);
+        for (size_t i = 0; i < layer->n; i++)
+            mg_buf_put(out, layer->features.data + layer->list[i].at, layer->list[i].len);
+    }
+    mg_buf_put(out, layer->keys.data, layer->keys.len);
+    for (size_t i = 0; i < layer->n_values; i++)
+        put_value(layer, &layer->values[i], out);
+    at = head;
+    *at++ = 0x28;
+    at = put_varint(at, (uint64_t)extent);
+    mg_buf_put(out, head, (size_t)(at - head));
+}
