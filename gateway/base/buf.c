@@ -4,6 +4,7 @@
 #include "moongate/buf.h"
 
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -66,8 +67,11 @@ char *mg_buf_room(struct mg_buf *buf, size_t n)
 {
     if (buf->failed)
         return NULL;
-    if (n >= SIZE_MAX - buf->len || (buf->max_bytes && buf->len + n > buf->max_bytes)) {
-        buf->failed = buf->over_limit = true;
+    bool absurd =
+        n >= (size_t)PTRDIFF_MAX - buf->len; /* no allocator has it, and sums stay in range */
+    if (absurd || (buf->max_bytes && buf->len + n > buf->max_bytes)) {
+        buf->failed = true;
+        buf->over_limit = buf->max_bytes != 0;
         return NULL;
     }
     if (buf->len + n + 1 <= buf->cap)
