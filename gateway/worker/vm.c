@@ -289,7 +289,7 @@ static int run_protected(lua_State *L)
         vm_raise(L, MG_E_UDF_BROKEN, "%s", why.text);
     struct mg_span text = main_file(vm, chunk, sizeof chunk);
     if (!text.data)
-        vm_raise(L, MG_E_UDF_BROKEN, "there is no file %s", chunk + 1);
+        vm_raise(L, MG_E_UDF_BROKEN, "there is no file %.*s.lua", (int)vm->request->udf.len, vm->request->udf.data);
     if (luaL_loadbufferx(L, text.data, text.len, chunk, "t") != 0)
         lua_error(L);
     lua_call(L, 0, 1);

@@ -117,7 +117,8 @@ local function watched(loop, fn, ...)
 end
 
 --- A raster (float32) of `fn` called with the pixels of one or more rasters of one band each. Where a pixel has no data
---- the result has none, and `fn` is not called; `fn` returns a number, or `moon.nodata`. Compiled by the JIT.
+--- the result has none, and `fn` is not called; `fn` returns a number, a boolean (1 or 0),
+--- or `moon.nodata`. Compiled by the JIT.
 ---
 --- ```lua
 --- local r = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { red = 3, nir = 4 } })

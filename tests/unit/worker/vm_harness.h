@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -25,7 +26,6 @@ struct harness {
     struct mg_run_result result;
     int64_t n_args, n_extra;
     struct mg_buf all_args, all_extra, options;
-    mg_fetch_f *fetch;
 };
 
 static inline void harness_open(struct harness *h, const struct mg_vm_host *host)
@@ -34,11 +34,10 @@ static inline void harness_open(struct harness *h, const struct mg_vm_host *host
     memset(h, 0, sizeof *h);
     h->files.cache_dirfd = -1;
     const char *data = getenv("MG_TEST_DATA");
-    if (data) {
-        h->files.mounts[0].dirfd = open(data, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (h->files.mounts[0].dirfd >= 0)
-            h->files.n_mounts = 1;
-    }
+    h->files.mounts[0].dirfd = open(data ? data : MG_SOURCE_DIR "/build/share/data", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (h->files.mounts[0].dirfd < 0)
+        fail_msg("the example data is not there: `./moongate test` prepares it, MG_TEST_DATA may name its folder");
+    h->files.n_mounts = 1;
     if (mg_vm_setup(MG_SOURCE_DIR "/lua", &err) != MG_OK)
         fail_msg("setup: %s", err.text);
     if (mg_gdal_warm(&err) != MG_OK)
@@ -52,6 +51,7 @@ static inline void harness_open(struct harness *h, const struct mg_vm_host *host
 static inline void harness_close(struct harness *h)
 {
     mg_vm_free(&h->vm);
+    close(h->files.mounts[0].dirfd);
     mg_buf_fini(&h->bundle);
     mg_buf_fini(&h->args);
     mg_buf_fini(&h->extra);
