@@ -22,9 +22,11 @@ struct call {
     size_t mistakes;
 };
 
-/* Up to INPUT_MAX bytes, ended between characters. */
+/* Up to INPUT_MAX bytes, ended between characters and before a NUL, which some readers of JSON refuse. */
 static struct mg_span excerpt(struct mg_span text)
 {
+    if (text.len)
+        text.len = strnlen(text.data, text.len);
     if (text.len <= INPUT_MAX)
         return text;
     text.len = INPUT_MAX;

@@ -33,7 +33,7 @@ bool coerce_geometry(const struct value *value, struct mg_buf *out, struct mista
 /* Bounding box of a GeoJSON object's coordinates; false when it has none or is no GeoJSON. */
 bool coerce_geojson_bounds(const json_t *geojson, struct mg_bounds *out);
 /* coerce_date.c: "2024-02-29" or "2024-02-29T12:00:00Z" (UTC, fraction without trailing zeros). */
-enum { COERCE_DATE_MAX = 40 };
+enum { COERCE_DATE_MAX = 64 };
 bool coerce_date(struct mg_span text, char out[COERCE_DATE_MAX]);
 
 /* Blanks of both ends cut off: '+' in a query is a blank. */

@@ -94,7 +94,7 @@ static enum mg_err read_param(const json_t *json, struct mg_param *param, struct
     const char *name = mg_json_str(json, "name", ""), *type = mg_json_str(json, "type", "string");
     if (!is_identifier(name) || strlen(name) >= sizeof param->name)
         return mg_err_set(err, MG_E_UDF_BROKEN, "\"%.80s\" cannot be the name of a parameter", name);
-    snprintf(param->name, sizeof param->name, "%s", name);
+    memcpy(param->name, name, strlen(name) + 1);
     if (mg_reserved_name(mg_span(name)) || mg_ignored_name(mg_span(name)))
         return mg_err_set(err, MG_E_UDF_BROKEN, "%s is a reserved name: call this parameter something else", name);
     while (param->type < MG_TYPE_COUNT && strcmp(type, type_names[param->type]) != 0)

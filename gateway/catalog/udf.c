@@ -23,7 +23,7 @@ enum { TRIES = 20 };
 
 /* What a name was, to see whether it still is. */
 struct mark {
-    char name[128];
+    char name[256];
     ino_t inode;
     off_t size;
     struct timespec mtime, ctime;
@@ -133,9 +133,7 @@ static enum mg_err list_folder(int dirfd, struct folder *out, struct mg_errmsg *
         if (entry->d_name[0] == '.' || !catalog_is_file_of_udf(entry->d_name))
             continue;
         struct mark *mark = &out->marks[out->n];
-        if (strlen(entry->d_name) >= sizeof mark->name)
-            status = mg_err_set(err, MG_E_UDF_BROKEN, "%.100s…: the name is too long", entry->d_name);
-        else if (out->n == CATALOG_UDF_FILES - 1)
+        if (out->n == CATALOG_UDF_FILES - 1)
             status = mg_err_set(err, MG_E_UDF_BROKEN, "there are more than %d .lua files", CATALOG_UDF_FILES - 1);
         else if (fstatat(dirfd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue; /* gone meanwhile: the second look tells */

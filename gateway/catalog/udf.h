@@ -14,7 +14,7 @@ struct mg_udf *catalog_udf_new(struct mg_span name, const char *dir, const char 
 struct mg_udf *catalog_udf_ref(struct mg_udf *udf);
 /* Bundle, hash and meta from files (sorted by name; meta.json among them). Sets udf->broken on failure. */
 struct catalog_file {
-    char name[128];
+    char name[256];
     struct mg_buf bytes;
 };
 MG_MUST_CHECK enum mg_err catalog_udf_finish(struct mg_udf *udf, struct catalog_file *files, size_t n,

@@ -10,7 +10,7 @@ enum { WATCH_SETTLE_MS = 200, WATCH_RETURN_MS = 500, WATCH_TOUCHED_MAX = 64 };
 
 /* A file between two states: open for writing (until_ms: for ever), or just deleted or created. */
 struct touched {
-    char name[128];
+    char name[256];
     int64_t until_ms;
 };
 struct slot {
