@@ -155,7 +155,7 @@ static int serve(const struct mg_config *config, struct mg_errmsg *err)
                  .trusted_proxies = config->trusted_proxy[0] ? config->trusted_proxy : NULL,
                  .threads = (unsigned)config->threads, .max_connections = (unsigned)config->max_connections,
                  .max_per_address = (unsigned)config->max_per_address},
-        .base_url = base, .web_dir = share.web, .udf_dir = config->no_examples ? NULL : share.udfs,
+        .base_url = base, .tls_url = tls_url, .web_dir = share.web, .udf_dir = config->no_examples ? NULL : share.udfs,
         .dirs = inputs.dirs, .files = inputs.files, .access_log = config->access_log,
         .quiet = isatty(STDERR_FILENO), .json = config->json,
         .uid = root ? UID_FRONT : 0, .gid = root ? UID_FRONT : 0,

@@ -1,0 +1,104 @@
+// A server for a test: its own data directory, ports that the kernel picks, and its output kept for when it fails.
+import { spawn } from "node:child_process";
+import { mkdtempSync, chmodSync, rmSync, readFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import http from "node:http";
+import http2 from "node:http2";
+
+export const build = process.env.MOONGATE_BUILD;
+export const root = process.env.MOONGATE_ROOT;
+export const program = join(build, "moongate");
+
+/** A folder that other users may pass (the server may drop its rights). */
+export function folder(prefix = "moongate-test-") {
+  const dir = mkdtempSync(join(tmpdir(), prefix));
+  chmodSync(dir, 0o755);
+  return dir;
+}
+
+/** Starts `moongate serve …` and resolves when it listens. `udfs` maps names to tokens. */
+export async function serve(args = [], { data = folder(), env = {} } = {}) {
+  const home = folder();
+  const child = spawn(program, ["serve", "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--tls-self-signed",
+    "--json", "--data", data, ...args], { env: { ...process.env, HOME: home, ...env }, stdio: ["ignore", "pipe", "pipe"] });
+  const server = { child, data, home, output: "", log: "", udfs: {} };
+  child.stderr.on("data", (bytes) => { server.log += bytes; });
+  server.ended = new Promise((resolve) => child.on("exit", (code, signal) => resolve(code ?? signal)));
+  await new Promise((resolve, reject) => {
+    child.stdout.on("data", (bytes) => {
+      server.output += bytes;
+      if (!server.output.endsWith("\n")) return;
+      for (const line of server.output.trim().split("\n")) {
+        const row = JSON.parse(line);
+        Object.assign(server, { url: row.url, tlsUrl: row.tls_url });
+        server.udfs[row.udf] = row.token;
+      }
+      resolve();
+    });
+    server.ended.then((code) => reject(new Error(`the server ended with ${code}:\n${server.log}`)));
+  });
+  server.stop = async ({ keep = false } = {}) => {
+    for (const session of sessions.splice(0)) session.close();
+    child.kill("SIGTERM");
+    const code = await server.ended;
+    rmSync(home, { recursive: true, force: true });
+    if (!keep) rmSync(data, { recursive: true, force: true });
+    return code;
+  };
+  server.credentials = () => JSON.parse(readFileSync(join(home, ".moongate/credentials")));
+  server.bearer = () => ({ authorization: `Bearer ${server.credentials().token}` });
+  server.ready = async () => {
+    for (;;) {
+      const answer = await request(server, { path: "/ready" });
+      if (answer.status === 200) return JSON.parse(answer.text);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  server.metric = async (name) => {
+    const { text } = await request(server, { path: "/metrics" });
+    return Number(text.match(new RegExp(`^${name} (\\S+)`, "m"))?.[1]);
+  };
+  return server;
+}
+
+const sessions = [];
+
+/** One request; `version` is "1.1" (clear) or "2" (TLS). Resolves to {status, headers, body, text}. */
+export function request(server, { path, method = "GET", headers = {}, body, version = "1.1", agent }) {
+  return version === "2" ? requestHttp2(server, { path, method, headers, body })
+    : new Promise((resolve, reject) => {
+      const call = http.request(server.url + path, { method, headers, agent }, (answer) => {
+        const parts = [];
+        answer.on("data", (part) => parts.push(part));
+        answer.on("end", () => resolve(answerOf(answer.statusCode, answer.headers, parts)));
+        answer.on("error", reject);
+      });
+      call.on("error", reject);
+      call.end(body);
+    });
+}
+
+function requestHttp2(server, { path, method, headers, body }) {
+  return new Promise((resolve, reject) => {
+    server.session ??= http2.connect(server.tlsUrl, { rejectUnauthorized: false });
+    if (!sessions.includes(server.session)) {
+      sessions.push(server.session);
+      server.session.on("error", () => { server.session = undefined; });
+      server.session.on("close", () => { server.session = undefined; });
+    }
+    const stream = server.session.request({ ":path": path, ":method": method, ...headers });
+    const parts = [];
+    let head;
+    stream.on("response", (h) => { head = h; });
+    stream.on("data", (part) => parts.push(part));
+    stream.on("end", () => head ? resolve(answerOf(head[":status"], head, parts)) : reject(new Error("no answer")));
+    stream.on("error", reject);
+    stream.end(body);
+  });
+}
+
+function answerOf(status, headers, parts) {
+  const body = Buffer.concat(parts);
+  return { status, headers, body, get text() { return body.toString("utf8"); }, get json() { return JSON.parse(body); } };
+}
