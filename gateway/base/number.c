@@ -81,6 +81,46 @@ static bool put_short(struct mg_buf *buf, double value)
     return false;
 }
 
+/* The shortest decimal within the rounding interval of `size`; of several the nearest. */
+static bool put_exact(struct mg_buf *buf, bool negative, double size)
+{
+    static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000,
+                                    10000000000, 100000000000, 1000000000000, 10000000000000, 100000000000000,
+                                    1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000};
+    if (!(size >= 1e-4 && size < 9007199254740992.0)) /* else 10^k times a mantissa leaves 128 bits */
+        return false;
+    uint64_t bits;
+    memcpy(&bits, &size, 8);
+    uint64_t mantissa = (bits & ((UINT64_C(1) << 52) - 1)) | UINT64_C(1) << 52;
+    int exponent = (int)(bits >> 52) - 1075; /* size = mantissa * 2^exponent, normal in this range */
+    /* k so that size * 10^k has 17 digits (or 18). */
+    int k = 16 - (int)floor((exponent + 52) * 0.30102999566398120);
+    unsigned __int128 ten = (unsigned __int128)tens[k < 18 ? k : 18] * tens[k < 18 ? 0 : k - 18];
+    /* In units of 2^(exponent - 2): the value and its neighbours' halves, nearer below a power of two. */
+    unsigned __int128 value = ten * mantissa * 4, above = ten * 2;
+    unsigned __int128 below = mantissa == UINT64_C(1) << 52 ? ten : ten * 2;
+    int shift = 2 - exponent;
+    unsigned __int128 one = (unsigned __int128)1 << shift;
+    bool closed = !(mantissa & 1); /* the ends themselves round to an even mantissa */
+    uint64_t low = (uint64_t)((value - below + (closed ? one - 1 : one)) >> shift);
+    uint64_t high = (uint64_t)((value + above - (closed ? 0 : 1)) >> shift);
+    uint64_t unit = 1, best = (uint64_t)((value + one / 2) >> shift);
+    if (low > high)
+        return false;
+    for (int i = 1; i < 18 && high / tens[i] * tens[i] >= low; i++)
+        unit = tens[i];
+    if (unit > 1) {
+        uint64_t down = best / unit * unit, up = down + unit;
+        bool down_fits = down >= low, up_fits = up <= high;
+        if (down_fits && up_fits)
+            best = best - down <= up - best ? down : up;
+        else
+            best = down_fits ? down : up;
+    }
+    put_fixed(buf, negative, best, k);
+    return true;
+}
+
 void mg_buf_double(struct mg_buf *buf, double value)
 {
     if (!isfinite(value)) {
@@ -91,7 +131,7 @@ void mg_buf_double(struct mg_buf *buf, double value)
         mg_buf_str(buf, signbit(value) ? "-0" : "0");
         return;
     }
-    if (put_short(buf, value))
+    if (put_short(buf, value) || put_exact(buf, value < 0, fabs(value)))
         return;
     char text[40];
     for (int precision = 15; precision <= 17; precision++) {
