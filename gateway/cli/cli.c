@@ -82,6 +82,9 @@ enum mg_err mg_data_dir_name(const struct mg_config *config, char *out, size_t s
         len = snprintf(out, size, "%s", config->data);
     } else if (xdg && xdg[0] == '/') {
         len = snprintf(out, size, "%s/moongate", xdg);
+    } else if (geteuid() == 0) {
+        /* The server gives up root's rights, and could not reach a folder beneath root's home. */
+        len = snprintf(out, size, "/var/lib/moongate");
     } else if (home) {
         len = snprintf(out, size, "%s/.local/share/moongate", home);
     } else {

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,23 +32,33 @@ static int give(const char *path, const struct stat *st, int type, struct FTW *a
 }
 
 /* Started as root: what the front keeps becomes its own, and the rest of root's rights is given up. */
-static void become(const struct mg_front_config *config)
+static enum mg_err become(const struct mg_front_config *config, struct mg_errmsg *err)
 {
     static const char *const parts[] = {"state", "cache", "server.key"};
+    const char *data_dir = config->engine.data_dir;
     if (!config->uid || geteuid() != 0)
-        return;
+        return MG_OK;
+    if (chmod(data_dir, 0711) < 0) /* others may pass, not look */
+        return mg_err_set(err, MG_E_IO, "%s: %s", data_dir, strerror(errno));
     new_uid = config->uid;
     new_gid = config->gid;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         char path[1100];
-        snprintf(path, sizeof path, "%s/%s", config->engine.data_dir, parts[i]);
+        snprintf(path, sizeof path, "%s/%s", data_dir, parts[i]);
         nftw(path, give, 16, FTW_PHYS);
     }
     if (setgroups(0, NULL) || setresgid(new_gid, new_gid, new_gid) || setresuid(new_uid, new_uid, new_uid)) {
-        mg_log_error("the front cannot become uid %u: %s", config->uid, strerror(errno));
-        _exit(1);
+        return mg_err_set(err, MG_E_FORBIDDEN, "the front cannot become uid %u: %s", config->uid, strerror(errno));
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* lost with the change of uid */
+    for (size_t i = 0; config->dirs && config->dirs[i]; i++)
+        if (access(config->dirs[i], R_OK | X_OK) < 0)
+            return mg_err_set(err, MG_E_FORBIDDEN, "%s cannot be read by the unprivileged user that the server runs as "
+                              "(uid %u): move it, or open its folders with chmod o+rx", config->dirs[i], config->uid);
+    if (access(data_dir, X_OK) < 0)
+        return mg_err_set(err, MG_E_FORBIDDEN, "the data directory %s cannot be reached by the unprivileged user that "
+                          "the server runs as (uid %u): choose another with --data", data_dir, config->uid);
+    return MG_OK;
 }
 
 static enum mg_err fill_catalog(struct mg_engine *engine, const struct mg_front_config *config, struct mg_errmsg *err)
@@ -154,7 +165,7 @@ int mg_front_main(int control, void *context)
     snprintf(app.base_url, sizeof app.base_url, "%s", config->base_url);
     enum mg_err status = mg_engine_open(&config->engine, &app.engine, &err);
     if (!status)
-        become(config);
+        status = become(config, &err);
     if (!status)
         status = fill_catalog(app.engine, config, &err);
     if (!status)
