@@ -11,6 +11,7 @@
 #include <cpl_string.h>
 #include <cpl_vsi.h>
 #include <ctype.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <strings.h>
@@ -91,6 +92,10 @@ void mg_gdal_setup(void)
     if (done)
         return;
     done = true;
+    /* Rasters of a tile come and go by the thousand: kept in the heap instead of being mapped (and zeroed by the kernel)
+     * anew each time, which costs more than filling them. */
+    mallopt(M_MMAP_THRESHOLD, 8 << 20);
+    mallopt(M_TRIM_THRESHOLD, 64 << 20);
     for (size_t i = 0; i < sizeof options / sizeof *options; i++)
         CPLSetConfigOption(options[i][0], options[i][1]);
     CPLSetErrorHandler(CPLQuietErrorHandler);

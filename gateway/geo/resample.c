@@ -74,34 +74,72 @@ struct box {
     int ix0, iy0, ix1, iy1;
 };
 
+static inline double least(double a, double b) { return a < b ? a : b; }
+static inline double most(double a, double b) { return a > b ? a : b; }
+
 static bool box_of(const struct mg_resampler *r, const float xs[2], const float ys[2], const float next_xs[2],
                    const float next_ys[2], struct box *box)
 {
-    double x0 = fmin(fmin(xs[0], xs[1]), fmin(next_xs[0], next_xs[1]));
-    double x1 = fmax(fmax(xs[0], xs[1]), fmax(next_xs[0], next_xs[1]));
-    double y0 = fmin(fmin(ys[0], ys[1]), fmin(next_ys[0], next_ys[1]));
-    double y1 = fmax(fmax(ys[0], ys[1]), fmax(next_ys[0], next_ys[1]));
-    if (!isfinite(xs[0] + xs[1] + next_xs[0] + next_xs[1] + ys[0] + ys[1] + next_ys[0] + next_ys[1]))
+    double x0 = least(least(xs[0], xs[1]), least(next_xs[0], next_xs[1]));
+    double x1 = most(most(xs[0], xs[1]), most(next_xs[0], next_xs[1]));
+    double y0 = least(least(ys[0], ys[1]), least(next_ys[0], next_ys[1]));
+    double y1 = most(most(ys[0], ys[1]), most(next_ys[0], next_ys[1]));
+    /* Also false for NaN, which compares with nothing. */
+    if (!(x0 < r->x1 && x1 > r->x0 && y0 < r->y1 && y1 > r->y0))
         return false;
     /* Corners on both sides of a jump (the antimeridian) span the file: take the usual area at the first. */
-    if (x1 - x0 > 4 * r->ratio_x + 4)
+    if (!(x1 - x0 <= 4 * r->ratio_x + 4))
         x0 = xs[0], x1 = xs[0] + r->ratio_x;
-    if (y1 - y0 > 4 * r->ratio_y + 4)
+    if (!(y1 - y0 <= 4 * r->ratio_y + 4))
         y0 = ys[0], y1 = ys[0] + r->ratio_y;
-    box->x0 = fmax(x0, r->x0);
-    box->x1 = fmin(x1, r->x1);
-    box->y0 = fmax(y0, r->y0);
-    box->y1 = fmin(y1, r->y1);
-    /* A position is off by rounding; a sample that is touched by no more is not in the area. */
-    box->ix0 = (int)floor(box->x0 + 1e-4);
-    box->iy0 = (int)floor(box->y0 + 1e-4);
-    box->ix1 = (int)ceil(box->x1 - 1e-4);
-    box->iy1 = (int)ceil(box->y1 - 1e-4);
-    box->x0 = fmax(box->x0, box->ix0);
-    box->y0 = fmax(box->y0, box->iy0);
-    box->x1 = fmin(box->x1, box->ix1);
-    box->y1 = fmin(box->y1, box->iy1);
+    if (!isfinite(x0 + x1 + y0 + y1))
+        return false;
+    box->x0 = most(x0, r->x0);
+    box->x1 = least(x1, r->x1);
+    box->y0 = most(y0, r->y0);
+    box->y1 = least(y1, r->y1);
+    /* A position is off by rounding; a sample that is touched by no more is not in the area. Positions in the window
+     * are positive: a cast is a floor. */
+    box->ix0 = (int)(box->x0 + 1e-4);
+    box->iy0 = (int)(box->y0 + 1e-4);
+    box->ix1 = (int)(box->x1 + (1 - 1e-4));
+    box->iy1 = (int)(box->y1 + (1 - 1e-4));
+    box->x0 = most(box->x0, box->ix0);
+    box->y0 = most(box->y0, box->iy0);
+    box->x1 = least(box->x1, box->ix1);
+    box->y1 = least(box->y1, box->iy1);
     return box->ix0 < box->ix1 && box->iy0 < box->iy1;
+}
+
+/* Where a short run of positions falls in the window; `nothing` is NaN for those outside, which are given a place
+ * that exists. */
+enum { PLACES = 128 };
+struct places {
+    int at[PLACES];
+    float fx[PLACES], fy[PLACES], nothing[PLACES];
+};
+
+MG_SIMD static void find_places_in(const float *restrict xs, const float *restrict ys, float x0, float y0, float x1,
+                                   float y1, float shift, int w, int *restrict at, float *restrict fx,
+                                   float *restrict fy, float *restrict nothing, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float px = xs[i], py = ys[i];
+        int in = (px >= x0) & (px < x1) & (py >= y0) & (py < y1);
+        px = (in ? px : x0) + shift;
+        py = (in ? py : y0) + shift;
+        int ix = (int)px, iy = (int)py;
+        at[i] = iy * w + ix;
+        fx[i] = px - (float)ix;
+        fy[i] = py - (float)iy;
+        nothing[i] = in ? 0.0f : NAN;
+    }
+}
+
+static void find_places(const struct mg_resampler *r, const float *xs, const float *ys, float shift,
+                        struct places *p, int n)
+{
+    find_places_in(xs, ys, r->x0, r->y0, r->x1, r->y1, shift, r->w, p->at, p->fx, p->fy, p->nothing, n);
 }
 
 typedef float float4 __attribute__((vector_size(16)));
@@ -119,11 +157,37 @@ typedef double double4 __attribute__((vector_size(32)));
 #define NAME(x) x##_d
 #include "geo/resample_kernels.h"
 
+/* The run of positions that holds all those inside; a row bends little, so what is between is mostly inside too. */
+static void inside_run(const struct mg_resampler *r, const float *xs, const float *ys, int n, int *first, int *end)
+{
+    int a = 0, b = n;
+    while (a < b && !(xs[a] >= r->x0 && xs[a] < r->x1 && ys[a] >= r->y0 && ys[a] < r->y1))
+        a++;
+    while (b > a && !(xs[b - 1] >= r->x0 && xs[b - 1] < r->x1 && ys[b - 1] >= r->y0 && ys[b - 1] < r->y1))
+        b--;
+    *first = a;
+    *end = b;
+}
+
 void mg_resample_row(const struct mg_resampler *r, const float *xs, const float *ys, const float *next_xs,
                      const float *next_ys, void *out, int n)
 {
-    if (r->wide)
-        row_d(r, xs, ys, next_xs, next_ys, out, n);
-    else
-        row_f(r, xs, ys, next_xs, next_ys, out, n);
+    int a = 0, b = n;
+    if (r->how != MG_AVERAGE && r->how != MG_MODE)
+        inside_run(r, xs, ys, n, &a, &b);
+    if (r->wide) {
+        double *to = out;
+        for (int i = 0; i < a; i++)
+            to[i] = NAN;
+        row_d(r, xs + a, ys + a, next_xs + a, next_ys + a, to + a, b - a);
+        for (int i = b; i < n; i++)
+            to[i] = NAN;
+    } else {
+        float *to = out;
+        for (int i = 0; i < a; i++)
+            to[i] = NAN;
+        row_f(r, xs + a, ys + a, next_xs + a, next_ys + a, to + a, b - a);
+        for (int i = b; i < n; i++)
+            to[i] = NAN;
+    }
 }

@@ -1,39 +1,43 @@
 /* The kernels for one working type: included twice by resample.c, with WORK (float, double), VEC4 and NAME(x). */
 
-/* Where the position has no data, for which the fast loops substitute a harmless one. */
 #define INSIDE(r, x, y) ((x) >= (r)->x0 && (x) < (r)->x1 && (y) >= (r)->y0 && (y) < (r)->y1)
 
-MG_SIMD static void NAME(nearest)(const struct mg_resampler *r, const float *restrict xs, const float *restrict ys,
-                                  WORK *restrict out, int n)
+/* Gathers are apart from the sums that find their places: in one loop gcc vectorises neither. */
+MG_SIMD static void NAME(take)(const WORK *restrict plane, const int *restrict at, const float *restrict nothing,
+                               WORK *restrict out, int n)
 {
-    const WORK *restrict plane = r->plane;
-    const float x0 = r->x0, x1 = r->x1, y0 = r->y0, y1 = r->y1;
-    const int w = r->w;
+    for (int i = 0; i < n; i++)
+        out[i] = plane[at[i]] + (WORK)nothing[i];
+}
+
+MG_SIMD static void NAME(blend)(const WORK *restrict plane, int w, const int *restrict at,
+                                const float *restrict fx, const float *restrict fy, const float *restrict nothing,
+                                WORK *restrict out, int n)
+{
     for (int i = 0; i < n; i++) {
-        bool in = (xs[i] >= x0) & (xs[i] < x1) & (ys[i] >= y0) & (ys[i] < y1);
-        int x = (int)(in ? xs[i] : x0), y = (int)(in ? ys[i] : y0);
-        WORK v = plane[y * w + x];
-        out[i] = in ? v : (WORK)NAN;
+        WORK a = plane[at[i]], b = plane[at[i] + 1], c = plane[at[i] + w], d = plane[at[i] + w + 1];
+        WORK top = a + (b - a) * (WORK)fx[i], bottom = c + (d - c) * (WORK)fx[i];
+        out[i] = top + (bottom - top) * (WORK)fy[i] + (WORK)nothing[i];
     }
 }
 
-/* Positions are shifted by one pixel before they are cut to whole numbers, because a cast rounds towards 0. */
-MG_SIMD static void NAME(bilinear)(const struct mg_resampler *r, const float *restrict xs, const float *restrict ys,
-                                   WORK *restrict out, int n)
+static void NAME(nearest)(const struct mg_resampler *r, const float *xs, const float *ys, WORK *out, int n)
 {
-    const WORK *restrict plane = r->plane;
-    const float x0 = r->x0, x1 = r->x1, y0 = r->y0, y1 = r->y1;
-    const int w = r->w;
-    for (int i = 0; i < n; i++) {
-        bool in = (xs[i] >= x0) & (xs[i] < x1) & (ys[i] >= y0) & (ys[i] < y1);
-        float px = (in ? xs[i] : x0) + 0.5f, py = (in ? ys[i] : y0) + 0.5f;
-        int ix = (int)px, iy = (int)py;
-        WORK fx = (WORK)(px - (float)ix), fy = (WORK)(py - (float)iy);
-        int at = (iy - 1) * w + ix - 1;
-        WORK a = plane[at], b = plane[at + 1], c = plane[at + w], d = plane[at + w + 1];
-        WORK top = a + (b - a) * fx, bottom = c + (d - c) * fx;
-        WORK v = top + (bottom - top) * fy;
-        out[i] = in ? v : (WORK)NAN;
+    struct places p;
+    for (int i = 0; i < n; i += PLACES) {
+        int k = n - i < PLACES ? n - i : PLACES;
+        find_places(r, xs + i, ys + i, 0, &p, k);
+        NAME(take)(r->plane, p.at, p.nothing, out + i, k);
+    }
+}
+
+static void NAME(bilinear)(const struct mg_resampler *r, const float *xs, const float *ys, WORK *out, int n)
+{
+    struct places p;
+    for (int i = 0; i < n; i += PLACES) {
+        int k = n - i < PLACES ? n - i : PLACES;
+        find_places(r, xs + i, ys + i, 0.5f, &p, k);
+        NAME(blend)((const WORK *)r->plane - r->w - 1, r->w, p.at, p.fx, p.fy, p.nothing, out + i, k);
     }
 }
 
@@ -114,10 +118,10 @@ static WORK NAME(mean)(const struct mg_resampler *r, const struct box *box)
     const WORK *plane = r->plane;
     double sum = 0, weight = 0;
     for (int y = box->iy0; y < box->iy1; y++) {
-        double fy = fmin(y + 1, box->y1) - fmax(y, box->y0);
+        double fy = least(y + 1, box->y1) - most(y, box->y0);
         double row_sum = 0, row_weight = 0;
         for (int x = box->ix0; x < box->ix1; x++) {
-            double fx = fmin(x + 1, box->x1) - fmax(x, box->x0);
+            double fx = least(x + 1, box->x1) - most(x, box->x0);
             WORK v = plane[(ptrdiff_t)y * r->w + x];
             row_sum += v == v ? fx * (double)v : 0;
             row_weight += v == v ? fx : 0;
@@ -134,12 +138,12 @@ static WORK NAME(mode)(const struct mg_resampler *r, const struct box *box)
     enum { MAX_CLASSES = 256 };
     const WORK *plane = r->plane;
     WORK values[MAX_CLASSES], best = (WORK)NAN;
-    double counts[MAX_CLASSES], most = 0;
+    double counts[MAX_CLASSES], top = 0;
     int classes = 0, last = 0;
     for (int y = box->iy0; y < box->iy1; y++) {
-        double fy = fmin(y + 1, box->y1) - fmax(y, box->y0);
+        double fy = least(y + 1, box->y1) - most(y, box->y0);
         for (int x = box->ix0; x < box->ix1; x++) {
-            double f = fy * (fmin(x + 1, box->x1) - fmax(x, box->x0));
+            double f = fy * (least(x + 1, box->x1) - most(x, box->x0));
             WORK v = plane[(ptrdiff_t)y * r->w + x];
             if (v != v)
                 continue;
@@ -153,8 +157,8 @@ static WORK NAME(mode)(const struct mg_resampler *r, const struct box *box)
                 counts[classes++] = 0;
             }
             last = k;
-            if ((counts[k] += f) > most) {
-                most = counts[k];
+            if ((counts[k] += f) > top) {
+                top = counts[k];
                 best = v;
             }
         }
