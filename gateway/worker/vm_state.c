@@ -115,6 +115,20 @@ static int l_ffi(lua_State *L)
     return 1;
 }
 
+/* inner.jit_util() -> LuaJIT's view of functions and traces, which it opens on demand */
+static int l_jit_util(lua_State *L)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "_PRELOAD");
+    if (lua_istable(L, -1)) {
+        lua_getfield(L, -1, "jit.util");
+        if (lua_isfunction(L, -1)) {
+            lua_pushliteral(L, "jit.util");
+            lua_call(L, 1, 1);
+        }
+    }
+    return 1;
+}
+
 struct mg_span vm_bundle_file(struct mg_span bundle, struct mg_span name)
 {
     struct mg_unpack in;
@@ -320,7 +334,7 @@ static int open_state(lua_State *L)
     hide_global(L, "jit");
     lua_getglobal(L, "loadstring");
     lua_setfield(L, -2, "loadstring");
-    static const luaL_Reg inner[] = {{"open", l_open}, {"ffi", l_ffi}, {NULL, NULL}};
+    static const luaL_Reg inner[] = {{"open", l_open}, {"ffi", l_ffi}, {"jit_util", l_jit_util}, {NULL, NULL}};
     luaL_register(L, NULL, inner);
     lua_setfield(L, LUA_REGISTRYINDEX, "moon.inner");
     restrict_environment(L);

@@ -248,8 +248,15 @@ void vm_finish(lua_State *L, int first, int n, struct mg_run_result *result, str
     if (vm->request->mode == MG_RUN_VALUE) {
         if (n == 0)
             lua_pushnil(L);
+        int value_at = n == 0 ? lua_gettop(L) : first;
+        struct vm_raster *raster = vm_to_raster(L, value_at);
+        if (raster && n > 1 && !lua_isnil(L, first + 1)) {
+            struct mg_raster *placed = place_raster(L, raster->raster, first + 1);
+            if (placed != raster->raster)
+                value_at = lua_gettop(L);
+        }
         vm->body.max_bytes = (size_t)vm->request->result_bytes;
-        vm_value_store(L, n == 0 ? lua_gettop(L) : first, &vm->body);
+        vm_value_store(L, value_at, &vm->body);
         struct mg_errmsg why = {""};
         vm_check(L, "result", mg_buf_status(&vm->body, &why), &why);
         return;

@@ -92,27 +92,37 @@ local function make_loop(rasters, n)
   return inner.loadstring(source, "=?"), arguments
 end
 
---- Watches the JIT while `loop` runs: a loop that cannot be compiled is some 50 times slower, and its author is told.
+--- The author's line of a function that the JIT speaks of.
+local function line_of(util, func, pc)
+  local info = func and util.funcinfo(func, pc)
+  if info and info.source and info.source:sub(1, 1) == "@" then
+    return info.source:sub(2) .. ":" .. (pc and info.currentline or info.linedefined)
+  end
+end
+
+--- Watches the JIT while `loop` runs: what cannot be compiled is some 50 times slower, and the author is told. A call that
+--- is not compiled ends a trace, which is then stitched to the next.
 local function watched(loop, fn, ...)
-  local compiled, refused, where = 0, 0, nil
-  local function watch(what, _, func, pc)
-    if what == "stop" then
-      compiled = compiled + 1
-    elseif what == "abort" then
+  local compiled, refused, stitched, where, util = 0, 0, 0, nil, nil
+  local function watch(what, trace, func, pc)
+    if what ~= "stop" and what ~= "abort" then return end
+    util = util or inner.jit_util()
+    if what == "abort" then
       refused = refused + 1
-      if func and pc then
-        local info = jit.util.funcinfo(func, pc)
-        where = info and info.currentline and info.source and info.source:sub(1, 1) == "@"
-          and info.source:sub(2) .. ":" .. info.currentline or where
-      end
+      where = line_of(util, func, pc) or where
+    elseif util.traceinfo(trace).linktype == "stitch" then
+      stitched = stitched + 1
+      where = line_of(util, func) or where or line_of(util, fn)
+    else
+      compiled = compiled + 1
     end
   end
   jit.attach(watch, "trace")
   loop(fn, ...)
   jit.attach(watch)
-  if refused > 0 and (compiled == 0 or refused > 8) then
+  if stitched > 0 or (refused > 0 and compiled == 0) or refused > 8 then
     moon.log("map: " .. (where or "the function") .. " could not be compiled and ran interpreted, which is some 50 times slower;"
-      .. " keep to arithmetic, math.* and local variables in it (no tables, strings or closures made for each pixel)")
+      .. " keep to arithmetic, math.* and local variables in it (no tables, pairs, strings or closures made for each pixel)")
   end
 end
 

@@ -269,6 +269,27 @@ static void test_log(void **state)
     assert_true(contains(r->log, "[the log was cut at 64 kB]"));
 }
 
+/* The loops of the library compile; an author whose function does not is told the line. */
+static void test_compiled(void **state)
+{
+    (void)state;
+    static const char map[] = "local b = moon.read_raster('fd://L7_ETMs.tif', nil, { bands = { red = 3, nir = 4 } })\n"
+                              "moon.map(b.red, b.nir, function(red, nir)\n%s\nend) return 'x'";
+    char body[512], code[1024];
+    snprintf(body, sizeof body, map, "if nir < 20 then return moon.nodata end return (nir - red) / (nir + red)");
+    snprintf(code, sizeof code, UDF("%s"), body);
+    harness_code(&h, code);
+    const struct mg_run_result *r = harness_run(&h);
+    if (r->err != MG_OK || r->log.len)
+        fail_msg("NDVI as a map is compiled: %.*s %.*s", (int)r->log.len, r->log.data, (int)r->message.len, r->message.data);
+    snprintf(body, sizeof body, map, "return red + #os.date('%%Y')");
+    snprintf(code, sizeof code, UDF("%s"), body);
+    harness_code(&h, code);
+    r = harness_run(&h);
+    if (!contains(r->log, "map: Test.lua:3 could not be compiled"))
+        fail_msg("a word to the author: \"%.*s\"", (int)r->log.len, r->log.data);
+}
+
 static void test_deps(void **state)
 {
     (void)state;
@@ -360,7 +381,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_environment), cmocka_unit_test(test_results), cmocka_unit_test(test_errors),
         cmocka_unit_test(test_describe),    cmocka_unit_test(test_modules), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_log),         cmocka_unit_test(test_deps),    cmocka_unit_test(test_tiles),
+        cmocka_unit_test(test_log),         cmocka_unit_test(test_compiled), cmocka_unit_test(test_deps),    cmocka_unit_test(test_tiles),
         cmocka_unit_test(test_arguments),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
