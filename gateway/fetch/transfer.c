@@ -186,13 +186,17 @@ enum mg_err mg_url_check(const char *url, char *host, size_t size, struct mg_err
             mg_err_set(err, e, "the URL has a blank or control character: escape it (%%20)");
             goto out;
         }
-    if (curl_url_set(parts, CURLUPART_URL, url, 0) || curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0) ||
-        curl_url_get(parts, CURLUPART_HOST, &name, 0)) {
+    if (curl_url_set(parts, CURLUPART_URL, url, CURLU_NON_SUPPORT_SCHEME) ||
+        curl_url_get(parts, CURLUPART_SCHEME, &scheme, 0)) {
         mg_err_set(err, e, "\"%.200s\" is not a URL", url);
         goto out;
     }
     if (strcmp(scheme, "http") != 0 && strcmp(scheme, "https") != 0) {
         mg_err_set(err, e, "%.20s:// is not fetched; http:// and https:// are", scheme);
+        goto out;
+    }
+    if (curl_url_get(parts, CURLUPART_HOST, &name, 0)) {
+        mg_err_set(err, e, "\"%.200s\" names no host", url);
         goto out;
     }
     snprintf(host, size, "%s", name);
