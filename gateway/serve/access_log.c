@@ -46,8 +46,24 @@ void mg_access_log_flush(void)
 
 static void field(struct mg_buf *line, const char *name, struct mg_span value)
 {
-    mg_buf_printf(line, ",\"%s\":", name);
+    mg_buf_str(line, ",\"");
+    mg_buf_str(line, name);
+    mg_buf_str(line, "\":");
     mg_buf_json_string(line, value.data ? value.data : "", value.len);
+}
+
+/* "2026-01-31T12:00:00", made once a second in each thread. */
+static const char *second_text(time_t second)
+{
+    static _Thread_local time_t known = -1;
+    static _Thread_local char text[32];
+    if (second != known) {
+        struct tm utc;
+        gmtime_r(&second, &utc);
+        strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &utc);
+        known = second;
+    }
+    return text;
 }
 
 void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t bytes)
@@ -56,18 +72,24 @@ void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t byte
         return;
     const struct mg_http_request *request = exchange->request;
     struct timespec now;
-    struct tm utc;
-    char when[32];
     clock_gettime(CLOCK_REALTIME, &now);
-    gmtime_r(&now.tv_sec, &utc);
-    strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &utc);
     struct mg_buf path, line;
     mg_buf_init(&path, 0);
     mg_buf_init(&line, 0);
     mg_log_redact(&path, request->path);
-    mg_buf_printf(&line, "{\"time\":\"%s.%03ldZ\",\"id\":\"%s\",\"status\":%d,\"bytes\":%llu,\"us\":%lld", when,
-                  now.tv_nsec / 1000000, exchange->id, status, (unsigned long long)bytes,
-                  (long long)(mg_now_us() - request->started_us));
+    mg_buf_str(&line, "{\"time\":\"");
+    mg_buf_str(&line, second_text(now.tv_sec));
+    char ms[] = {'.', (char)('0' + now.tv_nsec / 100000000), (char)('0' + now.tv_nsec / 10000000 % 10),
+                 (char)('0' + now.tv_nsec / 1000000 % 10), 'Z', 0};
+    mg_buf_str(&line, ms);
+    mg_buf_str(&line, "\",\"id\":\"");
+    mg_buf_str(&line, exchange->id);
+    mg_buf_str(&line, "\",\"status\":");
+    mg_buf_int(&line, status);
+    mg_buf_str(&line, ",\"bytes\":");
+    mg_buf_int(&line, (int64_t)bytes);
+    mg_buf_str(&line, ",\"us\":");
+    mg_buf_int(&line, mg_now_us() - request->started_us);
     field(&line, "client", mg_span(request->client));
     field(&line, "method", request->method);
     field(&line, "path", (struct mg_span){path.data, path.len});

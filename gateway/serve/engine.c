@@ -1,5 +1,6 @@
 /* The engine's parts and their life; what the broker asks of them. */
 #include "engine_run.h"
+#include "hot.h"
 
 #include "moongate/log.h"
 #include "moongate/metrics.h"
@@ -10,6 +11,8 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { HOT_BYTES = 64 << 20 };
 
 static void make_dirs(const char *path)
 {
@@ -81,6 +84,7 @@ enum mg_err mg_engine_open(const struct mg_engine_config *config, struct mg_engi
     }
     open_files(engine);
     engine->versions = mg_versions_new(engine);
+    engine->hot = mg_hot_new(HOT_BYTES);
     *out = engine;
     return MG_OK;
 }
@@ -139,6 +143,7 @@ void mg_engine_close(struct mg_engine **engine_at)
     mg_cache_close(&engine->cache);
     mg_state_close(&engine->state);
     mg_versions_free(&engine->versions);
+    mg_hot_free(&engine->hot);
     for (size_t i = 0; i < engine->files.n_mounts; i++)
         close(engine->files.mounts[i].dirfd);
     if (engine->files.cache_dirfd >= 0)

@@ -195,8 +195,10 @@ void mg_reply_error(struct mg_exchange *exchange, enum mg_err err, const char *m
 static void put_timing(struct mg_reply *reply, const struct mg_answer *answer, enum mg_source source)
 {
     static const char *const names[] = {"miss", "shared", "hit", "stale"};
-    if (source == MG_FROM_CACHE || source == MG_FROM_STALE)
-        mg_reply_headerf(reply, "server-timing", "cache;desc=%s", names[source]);
+    if (source == MG_FROM_CACHE)
+        mg_reply_header(reply, "server-timing", MG_SPAN("cache;desc=hit"));
+    else if (source == MG_FROM_STALE)
+        mg_reply_header(reply, "server-timing", MG_SPAN("cache;desc=stale"));
     else
         mg_reply_headerf(reply, "server-timing",
                          "cache;desc=%s, queue;dur=%.3f, lua;dur=%.3f, encode;dur=%.3f", names[source],
@@ -243,12 +245,12 @@ static void put_caching(const struct mg_exchange *exchange, struct mg_reply *rep
 {
     int64_t udf_s = mg_udf_sig(exchange->udf) ? mg_udf_sig(exchange->udf)->max_age_s : -1;
     int64_t max_age_s = exchange->token_max_age_s >= 0 ? exchange->token_max_age_s : udf_s;
-    const char *who = exchange->shared ? "" : "private, ";
     int64_t age_s = (int64_t)time(NULL) - answer->created_s;
     if (max_age_s > 0)
-        mg_reply_headerf(reply, "cache-control", "%smax-age=%lld", who, (long long)max_age_s);
+        mg_reply_headerf(reply, "cache-control", "%smax-age=%lld", exchange->shared ? "" : "private, ",
+                         (long long)max_age_s);
     else
-        mg_reply_headerf(reply, "cache-control", "%sno-cache", who);
+        mg_reply_header(reply, "cache-control", exchange->shared ? MG_SPAN("no-cache") : MG_SPAN("private, no-cache"));
     bool hit = source == MG_FROM_CACHE || source == MG_FROM_STALE;
     if (hit && age_s >= 0)
         mg_reply_headerf(reply, "age", "%lld", (long long)age_s);
@@ -364,8 +366,10 @@ static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, 
         return;
     }
     bool inflated = answer->gzip && !as_gzip;
-    if (answer->etag[0])
-        mg_reply_headerf(&reply, "etag", "%.*s%s\"", (int)strlen(answer->etag) - 1, answer->etag, inflated ? "-i" : "");
+    if (answer->etag[0] && inflated)
+        mg_reply_headerf(&reply, "etag", "%.*s-i\"", (int)strlen(answer->etag) - 1, answer->etag);
+    else if (answer->etag[0])
+        mg_reply_header(&reply, "etag", mg_span(answer->etag)); /* lives as long as the exchange */
     if (answer->status == 200 && matches(mg_http_header(request, "if-none-match"), answer->etag)) {
         reply.response.status = 304;
         mg_reply_send(exchange, &reply);

@@ -268,14 +268,10 @@ static void run(struct mg_exchange *exchange, struct mg_span extension, bool til
             y_number.len -= 3;
         }
     }
-    char example[900];
-    snprintf(example, sizeof example, "%s%.*s?bounds=%.6f,%.6f,%.6f,%.6f", app->base_url,
-             exchange->request->path.len < 256 ? (int)exchange->request->path.len : 256, exchange->request->path.data,
-             exchange->udf->has_view ? exchange->udf->view[0] : -35.0,
-             exchange->udf->has_view ? exchange->udf->view[1] : -8.1,
-             exchange->udf->has_view ? exchange->udf->view[2] : -34.8,
-             exchange->udf->has_view ? exchange->udf->view[3] : -7.9);
-    struct mg_ask ask = {.org = "local", .udf = exchange->udf, .mode = MG_RUN_ANSWER, .example_url = example};
+    char url[800];
+    int url_len = snprintf(url, sizeof url, "%s%.*s", app->base_url, exchange->request->path.len < 256
+                           ? (int)exchange->request->path.len : 0, exchange->request->path.data);
+    struct mg_ask ask = {.org = "local", .udf = exchange->udf, .mode = MG_RUN_ANSWER, .url = url_len > 0 ? url : NULL};
     enum mg_err status = mg_query_parse(&query, exchange->request, &err);
     if (status) {
         wishes_fini(&wishes);

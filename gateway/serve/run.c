@@ -4,6 +4,7 @@
  * job), and `done` is called exactly once or cancelled. The key is the hash of everything that can change the answer:
  * organisation, code, mode, coerced arguments, tile, wishes, options, _cache_id. TTL and deadlines are not in it. */
 #include "engine_run.h"
+#include "hot.h"
 
 #include "moongate/log.h"
 #include "moongate/memfd.h"
@@ -66,6 +67,9 @@ static void finish_error(struct mg_run *run, enum mg_err err, const char *messag
 
 static struct mg_answer *cache_find(struct mg_engine *engine, const struct mg_hash *key)
 {
+    struct mg_answer *hot = mg_hot_get(engine->hot, key);
+    if (hot)
+        return hot;
     struct mg_buf meta, body;
     int fd = -1;
     uint64_t fd_bytes = 0;
@@ -79,6 +83,7 @@ static struct mg_answer *cache_find(struct mg_engine *engine, const struct mg_ha
         answer->body.len = body.len;
         answer->memory = mg_buf_take(&body, NULL);
         answer->body.data = answer->memory;
+        mg_hot_put(engine->hot, key, answer);
     } else if (fd >= 0) {
         close(fd);
     }
@@ -92,6 +97,7 @@ void mg_engine_keep(void *context, const struct mg_job *job, struct mg_answer *a
     struct mg_engine *engine = context;
     if (answer->err || answer->ttl_s <= 0 || answer->status >= 400)
         return;
+    mg_hot_put(engine->hot, &job->key, answer);
     struct mg_errmsg err = {0};
     struct mg_buf meta;
     struct mg_hash group;
@@ -258,6 +264,15 @@ static enum mg_err take_tile(struct mg_run *run, const struct mg_sig *sig, struc
     return MG_OK;
 }
 
+/* The URL of the call with the bounds of the UDF's view, or of a place where the examples have data. */
+static const char *example_url(const struct mg_ask *ask, char *out, size_t size)
+{
+    static const double olinda[] = {-34.95, -8.05, -34.80, -7.93};
+    const double *b = ask->udf->has_view ? ask->udf->view : olinda;
+    int len = snprintf(out, size, "%s?bounds=%.6g,%.6g,%.6g,%.6g", ask->url, b[0], b[1], b[2], b[3]);
+    return len >= 0 && (size_t)len < size ? out : NULL;
+}
+
 /* From the signature on. */
 static void proceed(struct mg_run *run)
 {
@@ -284,9 +299,14 @@ static void proceed(struct mg_run *run)
         .y = ask->y,
         .tile_size = ask->tile_size,
         .view = ask->udf->has_view ? ask->udf->view : NULL,
-        .example_url = ask->example_url,
     };
     enum mg_err status = mg_sig_coerce(sig, &call, &args, &extra, &detail, &err);
+    char example[1200];
+    if (status == MG_E_PARAMETER && ask->url) { /* once more, with a URL that works */
+        call.example_url = example_url(ask, example, sizeof example);
+        detail.len = 0;
+        status = mg_sig_coerce(sig, &call, &args, &extra, &detail, &err);
+    }
     if (status) {
         finish_error(run, status, err.text, (struct mg_span){detail.data, detail.len});
         goto out;
@@ -400,7 +420,7 @@ static struct mg_run *run_new(struct mg_engine *engine, const struct mg_ask *ask
         run->has_parent = true;
         run->ask.parent = &run->parent;
     }
-    struct mg_span url = mg_span(ask->example_url);
+    struct mg_span url = mg_span(ask->url);
     struct mg_span *spans[] = {&run->ask.formats, &run->ask.vector, &run->ask.raster, &run->ask.accepts,
                                &run->ask.options, &run->ask.cache_id, &url};
     size_t bytes = 1, n_spans = sizeof spans / sizeof *spans;
@@ -428,7 +448,7 @@ static struct mg_run *run_new(struct mg_engine *engine, const struct mg_ask *ask
         json_incref((json_t *)run->given[i].json);
     }
 #undef LAY
-    run->ask.example_url = url.data;
+    run->ask.url = url.data;
     run->ask.given = run->given;
     return run;
 }

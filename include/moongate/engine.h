@@ -25,6 +25,7 @@ struct mg_engine {
     struct mg_catalog *catalog;
     struct mg_broker *broker;
     struct mg_versions *versions;
+    struct mg_hot *hot;         /* answers in memory */
     struct mg_files files;      /* of the organisation `local`, to see whether dependencies are current */
 };
 
@@ -45,7 +46,7 @@ struct mg_ask {
     struct mg_span formats, vector, raster, accepts;
     struct mg_span options;      /* packed, as in run_wire.h; canonical order */
     struct mg_span cache_id;
-    const char *example_url;     /* for the 422 of missing bounds */
+    const char *url;             /* of the call, without a query: for the 422 of missing bounds; NULL: none */
     int64_t max_age_s;           /* of the call; -1: not said */
     bool no_cache;
     enum mg_run_mode mode;
