@@ -148,8 +148,8 @@ static enum mg_err conforming(const struct mg_codec *codec, const struct mg_code
 enum mg_err mg_encode(const struct mg_codec *codec, const struct mg_codec_job *job, struct mg_buf *out,
                       struct mg_errmsg *err)
 {
-    if (!mg_codec_holds(codec, job->value))
-        return mg_codec_refuse(codec, job->value, err);
+    if (!mg_codec_holds(codec, job->value, job->tile != NULL))
+        return mg_codec_refuse(codec, job->value, job->tile != NULL, err);
     struct mg_raster *raster = NULL;
     struct mg_value value = *job->value;
     struct mg_codec_job own = *job;

@@ -123,6 +123,17 @@ static struct mg_span geometry_of(struct work *w, int64_t row)
     return cell.type == MG_CELL_BINARY ? cell.s : (struct mg_span){NULL, 0};
 }
 
+/* Bounds, with a short way for the commonest geometry: a little-endian 2D point. */
+static inline bool box_of(struct mg_span wkb, struct mg_bounds *out)
+{
+    double xy[2];
+    if (wkb.len != 21 || memcmp(wkb.data, "\1\1\0\0", 5) != 0)
+        return mg_wkb_bounds(wkb, out);
+    memcpy(xy, wkb.data + 5, 16);
+    *out = (struct mg_bounds){xy[0], xy[1], xy[0], xy[1]};
+    return xy[0] - xy[0] == 0 && xy[1] - xy[1] == 0;
+}
+
 /* A bijective mixer (the finaliser of MurmurHash3). */
 static uint64_t mix64(uint64_t x)
 {
@@ -166,7 +177,7 @@ static enum mg_err find_candidates(struct work *w, struct mg_errmsg *err)
         for (int64_t row = 0; row < rows; row++, order++) {
             struct mg_bounds box;
             struct mg_span wkb = geometry_of(w, row);
-            if (!mg_wkb_bounds(wkb, &box) || !mvt_space_meets(&w->space, &box))
+            if (!box_of(wkb, &box) || !mvt_space_meets(&w->space, &box))
                 continue;
             bool point = wkb.len == 21;
             w->n_points += point;
@@ -189,7 +200,7 @@ static enum mg_err sort_candidates(struct work *w, struct mg_errmsg *err)
         struct candidate *c = &w->candidates[i];
         struct mg_bounds box = {0};
         e = use_batch(w, c->batch, err);
-        if (!e && mg_wkb_bounds(geometry_of(w, c->row), &box))
+        if (!e && box_of(geometry_of(w, c->row), &box))
             c->rank = rank_of(&w->space, &box, c->point);
     }
     for (int shift = 0; !e && shift < 32; shift += 16) {
@@ -260,11 +271,10 @@ static void add_feature(struct work *w, const struct candidate *c)
 }
 
 /* The quick way of most features. False when it is outside. */
-static bool make_point(struct work *w, struct mg_span wkb, const struct mg_bounds *box, int32_t xy[2])
+static bool make_point(struct work *w, const struct mg_bounds *box, int32_t xy[2])
 {
     double x = box->xmin, y = box->ymin;
     struct mvt_commands *out = &w->geometry.out[1];
-    (void)wkb;
     double turn = w->space.kind == MVT_LNGLAT ? 360 : 2 * MG_MERC_MAX;
     if (w->space.kind != MVT_OTHER) {
         if (x > w->space.cull.xmax)
@@ -318,10 +328,10 @@ static enum mg_err encode_rows(struct work *w, struct pixels *pixels, bool *fits
         if (e)
             return e;
         struct mg_span wkb = geometry_of(w, c->row);
-        if (!mg_wkb_bounds(wkb, &box))
+        if (!box_of(wkb, &box))
             continue;
         if (c->point) {
-            if (!make_point(w, wkb, &box, xy) || (pixels && !take_pixel(pixels, xy)))
+            if (!make_point(w, &box, xy) || (pixels && !take_pixel(pixels, xy)))
                 continue;
         } else {
             mvt_geometry(&w->space, wkb, &box, &w->geometry);
@@ -435,6 +445,7 @@ static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, st
 
 const struct mg_codec mg_codec_mvt[] = {
     {.name = "mvt", .aliases = "pbf", .mime = "application/vnd.mapbox-vector-tile", .extension = "mvt",
-     .shapes = MG_SHAPE_TABLE | MG_SHAPE_LAYERS, .compressible = true, .options = options, .encode = encode},
+     .shapes = MG_SHAPE_TABLE | MG_SHAPE_LAYERS, .needs_geometry = true, .tile_only = true, .compressible = true,
+     .options = options, .encode = encode},
     {0},
 };

@@ -73,23 +73,24 @@ static bool too_many_bands(const struct mg_codec *codec, const struct mg_value *
     return value->shape == MG_SHAPE_RASTER && value->raster && value->raster->bands > codec->max_bands;
 }
 
-static bool holds(const struct mg_codec *codec, const struct mg_value *value)
+bool mg_codec_holds(const struct mg_codec *codec, const struct mg_value *value, bool tile_call)
 {
-    if (!(codec->shapes & value->shape))
+    if (!(codec->shapes & value->shape) || (codec->tile_only && !tile_call))
         return false;
     if (value->shape == MG_SHAPE_TABLE && codec->needs_geometry && value->table && value->table->geometry < 0)
         return false;
     return !too_many_bands(codec, value);
 }
 
-enum mg_err mg_codec_refuse(const struct mg_codec *codec, const struct mg_value *value, struct mg_errmsg *err)
+enum mg_err mg_codec_refuse(const struct mg_codec *codec, const struct mg_value *value, bool tile_call,
+                            struct mg_errmsg *err)
 {
     char able[256] = "";
     size_t used = 0;
     const struct mg_codec *row;
     for (size_t i = 0; (row = mg_codec_at(i)); i++) {
         size_t len = strlen(row->name);
-        if (!holds(row, value) || used + len + 3 > sizeof able)
+        if (!mg_codec_holds(row, value, tile_call) || used + len + 3 > sizeof able)
             continue;
         if (used) {
             memcpy(able + used, ", ", 2);
@@ -105,10 +106,11 @@ enum mg_err mg_codec_refuse(const struct mg_codec *codec, const struct mg_value 
                           codec->name, codec->max_bands, value->raster->bands, used ? able : "fewer bands");
     if (!used)
         return mg_err_set(err, MG_E_NOT_ACCEPTABLE, "no format can hold %s", kind_of(value));
+    if (codec->tile_only && !tile_call)
+        return mg_err_set(err, MG_E_NOT_ACCEPTABLE,
+                          "%s is the format of a tile: ask for …/run/tiles/{z}/{x}/{y}, or for %s", codec->name, able);
     return mg_err_set(err, MG_E_NOT_ACCEPTABLE, "%s cannot hold %s; these can: %s", codec->name, kind_of(value), able);
 }
-
-bool mg_codec_holds(const struct mg_codec *codec, const struct mg_value *value) { return holds(codec, value); }
 
 /* Without any wish: design section 4. */
 static const struct mg_codec *fallback_for(const struct mg_value *value)
@@ -147,28 +149,28 @@ enum mg_err mg_codec_pick(const struct mg_wish *wish, const struct mg_value *val
                           "one table");
     *by_accept = false;
     for (size_t i = 0; i < wish->n_formats; i++)
-        if (holds(wish->formats[i], value)) {
+        if (mg_codec_holds(wish->formats[i], value, tile_call)) {
             *out = wish->formats[i];
             return MG_OK;
         }
     if (wish->n_formats)
-        return mg_codec_refuse(wish->formats[0], value, err);
+        return mg_codec_refuse(wish->formats[0], value, tile_call, err);
     const struct mg_codec *asked = asked_of_kind(wish, value);
     if (asked) {
-        if (!holds(asked, value))
-            return mg_codec_refuse(asked, value, err);
+        if (!mg_codec_holds(asked, value, tile_call))
+            return mg_codec_refuse(asked, value, tile_call, err);
         *out = asked;
         return MG_OK;
     }
     for (size_t i = 0; i < wish->n_accepts; i++)
-        if (holds(wish->accepts[i], value)) {
+        if (mg_codec_holds(wish->accepts[i], value, tile_call)) {
             *out = wish->accepts[i];
             *by_accept = true;
             return MG_OK;
         }
     const struct mg_codec *fallback = fallback_for(value);
-    if (!fallback || !holds(fallback, value))
-        return mg_codec_refuse(fallback ? fallback : mg_codec_at(0), value, err);
+    if (!fallback || !mg_codec_holds(fallback, value, tile_call))
+        return mg_codec_refuse(fallback ? fallback : mg_codec_at(0), value, tile_call, err);
     *out = fallback;
     /* What Accept says would have counted, had it named something fit: a cache must know. */
     *by_accept = true;

@@ -11,10 +11,10 @@
 MG_CODEC_FILES(DECLARE)
 #undef DECLARE
 
-/* Whether the row's shapes, bands and need of a geometry let it hold the value. */
-bool mg_codec_holds(const struct mg_codec *codec, const struct mg_value *value);
+/* Whether the row's shapes, bands, need of a geometry and of a tile let it hold the value. */
+bool mg_codec_holds(const struct mg_codec *codec, const struct mg_value *value, bool tile_call);
 /* MG_E_NOT_ACCEPTABLE with the formats that can hold the value. */
-MG_MUST_CHECK enum mg_err mg_codec_refuse(const struct mg_codec *codec, const struct mg_value *value,
+MG_MUST_CHECK enum mg_err mg_codec_refuse(const struct mg_codec *codec, const struct mg_value *value, bool tile_call,
                                           struct mg_errmsg *err);
 
 #endif

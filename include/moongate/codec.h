@@ -58,7 +58,7 @@ struct mg_codec {
     unsigned samples;     /* MG_SAMPLE_BIT, or-ed; the shared part converts (float 0..1 or .min/.max to 8 bit) */
     int max_bands;        /* a palette counts as 1 when `palette`, else it is expanded to RGBA */
     bool palette, compressible; /* gzip pays */
-    bool needs_geometry; /* of tables: geojson and mvt cannot hold one without */
+    bool needs_geometry, tile_only; /* tables without a geometry, file calls: cannot */
     const struct mg_option *options; /* ends with a row without a name */
     mg_encode_f *encode;
 };

@@ -65,7 +65,7 @@ static inline struct mg_raster *make_raster(int width, int height, int bands, bo
 static inline void expected_rgba(const struct mg_raster *r, int x, int y, uint8_t rgba[4])
 {
     size_t at = (size_t)y * (size_t)r->width + (size_t)x;
-    uint8_t v[4];
+    uint8_t v[4] = {0};
     for (int band = 0; band < r->bands; band++)
         v[band] = r->sample == MG_U16 ? (uint8_t)(((uint16_t *)mg_raster_samples(r, band))[at] >> 8)
                                       : ((uint8_t *)mg_raster_samples(r, band))[at];

@@ -8,7 +8,7 @@ static void test_find(void **state)
         const char *name, *found; /* NULL: none */
     } rows[] = {
         {"png", "png"},   {"PNG", "png"},    {"jpeg", "jpg"}, {"jpg", "jpg"},         {"webp", "webp"},
-        {"tiff", "tif"},  {"TIF", "tif"},    {"mvt", "mvt"},  {"geojson", "geojson"}, {"csv", "csv"},
+        {"tiff", "tif"},  {"TIF", "tif"},    {"pbf", "mvt"},  {"geojson", "geojson"}, {"csv", "csv"},
         {"json", "json"}, {"html", "html"},  {"", NULL},      {"pn", NULL},           {"pngs", NULL},
         {"bmp", NULL},    {"jpg,png", NULL}, {" png", NULL},
     };
@@ -92,8 +92,9 @@ static void test_pick(void **state)
         {RASTER, "mvt,png", NULL, "webp", NULL, "png", false, "format counts before dtype_out"},
         {TABLE, "png,csv,geojson", NULL, NULL, NULL, "csv", false, "the first of format that can"},
         {TABLE, "png,jpg", NULL, NULL, NULL, NULL, false, "none of format can"},
-        {PLAIN_TABLE, "geojson", NULL, NULL, NULL, NULL, false, "geojson needs a geometry"},
-        {PLAIN_TABLE, "mvt,csv", NULL, NULL, NULL, "csv", false, "mvt needs one too"},
+        {PLAIN_TABLE, "geojson", NULL, NULL, NULL, "geojson", false, "geojson has null geometries (RFC 7946, 3.2)"},
+        {PLAIN_TABLE, "mvt,csv", NULL, NULL, NULL, "csv", false, "mvt needs a geometry"},
+        {PLAIN_TABLE, "mvt", NULL, NULL, NULL, NULL, false, "mvt needs a geometry"},
         {RASTER, NULL, NULL, NULL, "csv,webp", "webp", true, "Accept picks what fits"},
         {RASTER, NULL, NULL, "png", "webp", "png", false, "dtype_out counts before Accept"},
         {TABLE, NULL, NULL, NULL, "png", "geojson", true, "Accept that does not fit is passed over"},
@@ -136,6 +137,13 @@ static void test_refusals_name_formats(void **state)
     assert_non_null(strstr(err.text, "png cannot hold a table"));
     assert_non_null(strstr(err.text, "geojson"));
     assert_null(strstr(err.text, "webp"));
+    const struct mg_codec *mvt = mg_codec_find(MG_SPAN("mvt")), *csv = mg_codec_find(MG_SPAN("csv"));
+    wish = (struct mg_wish){.formats = {mvt, csv}, .n_formats = 2};
+    assert_int_equal(mg_codec_pick(&wish, &value, false, &picked, &by_accept, &err), MG_OK);
+    assert_ptr_equal(picked, csv);
+    wish.n_formats = 1;
+    assert_int_equal(mg_codec_pick(&wish, &value, false, &picked, &by_accept, &err), MG_E_NOT_ACCEPTABLE);
+    assert_non_null(strstr(err.text, "mvt is the format of a tile"));
     make_value(LAYERS, &value, &raster, &table);
     wish.n_formats = 0;
     assert_int_equal(mg_codec_pick(&wish, &value, false, &picked, &by_accept, &err), MG_E_NOT_ACCEPTABLE);
