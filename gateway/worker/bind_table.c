@@ -181,7 +181,9 @@ static int l_rows(lua_State *L)
 {
     struct mg_table *table = check(L, "rows", 1);
     struct mg_errmsg why = {""};
-    double limit = luaL_optnumber(L, 2, 1e18);
+    double limit = luaL_optnumber(L, 2, 1e15);
+    if (!(limit >= 0 && limit <= 1e15))
+        vm_bad(L, "rows: limit", "a number of rows", 2);
     int n_columns = (int)table->schema.n_children;
     lua_settop(L, 1);
     if (n_columns > 4096)

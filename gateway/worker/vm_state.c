@@ -215,22 +215,22 @@ static int l_load(lua_State *L)
 {
     struct mg_span text = {0};
     if (lua_isfunction(L, 1)) {
-        struct mg_buf *all = vm_scratch(L, 4);
-        all->max_bytes = 1 << 20;
+        luaL_Buffer all;
+        size_t total = 0;
+        luaL_buffinit(L, &all);
         for (;;) {
+            size_t len = 0;
             lua_pushvalue(L, 1);
             lua_call(L, 0, 1);
-            size_t len = 0;
-            const char *piece = lua_isstring(L, -1) ? lua_tolstring(L, -1, &len) : NULL;
-            if (!piece || len == 0)
+            if (!lua_isstring(L, -1) || !lua_tolstring(L, -1, &len) || len == 0)
                 break;
-            mg_buf_put(all, piece, len);
-            lua_pop(L, 1);
-            if (all->failed)
+            if ((total += len) > 1 << 20)
                 vm_raise(L, MG_E_ARGUMENT, "load: more than 1 MB of code");
+            luaL_addvalue(&all);
         }
         lua_pop(L, 1);
-        text = (struct mg_span){all->data ? all->data : "", all->len};
+        luaL_pushresult(&all);
+        text.data = lua_tolstring(L, -1, &text.len);
     } else if (lua_type(L, 1) == LUA_TSTRING) {
         text.data = lua_tolstring(L, 1, &text.len);
     } else {

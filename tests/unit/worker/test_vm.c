@@ -46,6 +46,8 @@ static void test_environment(void **state)
         {UDF("return tostring((loadstring('\\27LJ\\2\\0')))"), "nil", "loadstring refuses bytecode"},
         {UDF("return tostring(load('return 6 * 7')())"), "42", "load takes text"},
         {UDF("return tostring(load(function() return nil end))"), "function", "load takes pieces"},
+        {UDF("local n = 0 return tostring(load(function() n = n + 1 return ({ 'return ', '6 ', '* 7' })[n] end)())"), "42",
+         "load joins pieces"},
         {UDF("return tostring(pcall(require, 'ffi'))"), "false", "require does not give ffi"},
         {UDF("return tostring(pcall(require, 'string.buffer'))"), "false", "require does not give string.buffer"},
         {UDF("return type(require 'moon.json'.encode)"), "function", "require gives submodules"},

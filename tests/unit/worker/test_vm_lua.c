@@ -1,4 +1,4 @@
-/* Runs tests/lua/*.lua, the examples in the library's annotations, and child runs, through the machine. */
+/* Runs the tests in tests/lua, the examples in the annotations of the library, child runs and udfs/, through the machine. */
 #include "vm_harness.h"
 
 #include <dirent.h>
@@ -157,6 +157,49 @@ static void test_child_runs(void **state)
     }
 }
 
+/* The examples of udfs/, at a tile each. */
+static void test_udfs(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *format;
+        int z, x, y;
+        double numbers[3];
+        const char *names[4];
+        size_t at_least;
+    } rows[] = {
+        {"Landsat_NDVI", "png", 12, 1651, 2139, {-0.2, 0.8}, {"low", "high"}, 5000},
+        {"Olinda_Hillshade", "png", 12, 1651, 2139, {315, 45, 3}, {"azimuth", "altitude", "exaggeration"}, 5000},
+        {"World_Places", "mvt", 6, 33, 22, {0}, {NULL}, 1000},
+        {"World_Countries", "mvt", 2, 2, 1, {0}, {NULL}, 1000},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char path[512], name[80];
+        snprintf(path, sizeof path, MG_SOURCE_DIR "/udfs/%s/%s.lua", rows[i].name, rows[i].name);
+        snprintf(name, sizeof name, "%s.lua", rows[i].name);
+        char *text = read_all(path);
+        const struct file file = {name, text};
+        harness_bundle(&h, &file, 1);
+        h.request.udf = mg_span(rows[i].name);
+        h.request.formats = mg_span(rows[i].format);
+        arg_tile(&h, "bounds", rows[i].z, rows[i].x, rows[i].y);
+        if (i == 0)
+            arg_string(&h, "scene", "fd://L7_ETMs.tif");
+        for (int n = 0; rows[i].names[n]; n++) {
+            mg_pack_str(&h.args, rows[i].names[n]);
+            mg_pack_int(&h.args, MG_ARG_NUMBER);
+            mg_pack_double(&h.args, rows[i].numbers[n]);
+            h.n_args++;
+        }
+        const struct mg_run_result *r = harness_run(&h);
+        if (r->err != MG_OK || r->body.len < rows[i].at_least || r->log.len)
+            fail_msg("%s: %s, %zu bytes, \"%.*s\", log \"%.*s\"", rows[i].name, mg_err_name(r->err), r->body.len,
+                     (int)r->message.len, r->message.data ? r->message.data : "", (int)r->log.len,
+                     r->log.data ? r->log.data : "");
+        free(text);
+    }
+}
+
 static int setup(void **state)
 {
     (void)state;
@@ -179,6 +222,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_examples),
         cmocka_unit_test(test_child_runs),
+        cmocka_unit_test(test_udfs),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
