@@ -106,20 +106,36 @@ static enum mg_err set(struct mg_config *config, const struct row *row, const ch
     return MG_E_INTERNAL;
 }
 
-/* The parts of a comma list, as strings that live for the process. */
+/* Copies that live for the process. */
+static struct kept {
+    struct kept *next;
+    char text[];
+} *kept;
+
+static const char *keep(struct mg_span text)
+{
+    struct kept *copy = malloc(sizeof *copy + text.len + 1);
+    if (!copy)
+        return NULL;
+    memcpy(copy->text, text.data, text.len);
+    copy->text[text.len] = 0;
+    copy->next = kept;
+    kept = copy;
+    return copy->text;
+}
+
+/* The parts of a comma list. */
 static enum mg_err set_parts(struct mg_config *config, const struct row *row, const char *from, const char *text,
                              struct mg_errmsg *err)
 {
     struct mg_span rest = mg_span(text), part;
     while (mg_span_cut(&rest, ',', &part)) {
-        char *copy = part.len ? strndup(part.data, part.len) : NULL;
+        const char *copy = part.len ? keep(part) : NULL;
         if (part.len && !copy)
             return MG_E_NOMEM;
         enum mg_err status = copy ? set(config, row, from, copy, err) : MG_OK;
-        if (status) {
-            free(copy);
+        if (status)
             return status;
-        }
     }
     return MG_OK;
 }
