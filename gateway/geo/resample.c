@@ -123,16 +123,20 @@ MG_SIMD static void find_places_in(const float *restrict xs, const float *restri
                                    float y1, float shift, int w, int *restrict at, float *restrict fx,
                                    float *restrict fy, float *restrict nothing, int n)
 {
+    /* Clamps and one select: anything more like a branch keeps gcc from vectorising. NaN clamps to x0, y0. */
+    float right = nextafterf(x1, x0), bottom = nextafterf(y1, y0);
     for (int i = 0; i < n; i++) {
-        float px = xs[i], py = ys[i];
-        int in = (px >= x0) & (px < x1) & (py >= y0) & (py < y1);
-        px = (in ? px : x0) + shift;
-        py = (in ? py : y0) + shift;
+        float px = xs[i] > x0 ? xs[i] : x0, py = ys[i] > y0 ? ys[i] : y0;
+        px = px < right ? px : right;
+        py = py < bottom ? py : bottom;
+        float moved = fabsf(px - xs[i]) + fabsf(py - ys[i]);
+        nothing[i] = moved == 0 ? 0.0f : NAN;
+        px += shift;
+        py += shift;
         int ix = (int)px, iy = (int)py;
         at[i] = iy * w + ix;
         fx[i] = px - (float)ix;
         fy[i] = py - (float)iy;
-        nothing[i] = in ? 0.0f : NAN;
     }
 }
 
