@@ -244,6 +244,21 @@ static void refuse(struct http_conn *c, const struct http_refusal *refusal)
     send_response(c, &response, head);
 }
 
+/* To the same host and port by https. */
+static void redirect(struct http_conn *c, const struct http_head *head)
+{
+    char location[HTTP_MAX_URL + 1100];
+    int n = snprintf(location, sizeof location, "https://%.*s%.*s%s%.*s", (int)head->authority.len,
+                     head->authority.len ? head->authority.data : "", (int)head->path.len, head->path.data,
+                     head->query.data ? "?" : "", (int)head->query.len, head->query.data ? head->query.data : "");
+    struct mg_http_header header = {MG_SPAN("location"), {location, (size_t)n}};
+    struct mg_http_response response = {.status = 308, .headers = &header, .n_headers = 1, .fd = -1};
+    c->keep_alive = false;
+    c->refused = true;
+    send_response(c, &response, false);
+}
+
+static const struct http_refusal full = {503, MG_E_UNAVAILABLE, "too many bodies are being received; try again later"};
 static const struct http_refusal too_large = {413, MG_E_TOO_LARGE, "the body is larger than is allowed here"};
 static const struct http_refusal too_many = {429, MG_E_TOO_MANY, "too many requests of this address at once"};
 static const struct http_refusal no_memory = {503, MG_E_NOMEM, "out of memory; try again later"};
@@ -253,6 +268,10 @@ static void handle(struct http_conn *c)
 {
     struct http_loop *loop = c->loop;
     const struct http_head *head = &loop->head;
+    if (c->redirect && head->authority.len > 0) {
+        redirect(c, head);
+        return;
+    }
     struct http_request *r = http_request_new(c);
     if (!r) {
         refuse(c, &no_memory);
@@ -313,6 +332,10 @@ static enum http_parse read_body(struct http_conn *c, const struct http_head *he
                                  struct http_refusal *refusal)
 {
     h2o_buffer_t *input = c->sock->input;
+    if (input->size > PIPELINE_MAX && http_is_full(c->loop->server)) {
+        *refusal = full;
+        return HTTP_PARSE_BAD;
+    }
     if (!head->chunked) {
         if (head->length > max) {
             *refusal = too_large;

@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_CONTINUATIONS = 16, SMALL_DATA = 64 };
+enum { MAX_CONTINUATIONS = 16, SMALL_DATA = 64, FULL_BODY = 64 * 1024 };
 
 /* In the request's pool; its end is the end of the stream. */
 struct h2_hook {
@@ -64,6 +64,23 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
     send_chunk((struct h2_hook *)generator);
 }
 
+/* The same bytes, or a copy in which capitals are small (names) and control characters are blanks. */
+static h2o_iovec_t clean(h2o_req_t *req, struct mg_span text, bool name)
+{
+    h2o_iovec_t out = h2o_iovec_init(text.data, text.len);
+    for (size_t i = 0; i < text.len; i++) {
+        unsigned char ch = (unsigned char)text.data[i];
+        bool capital = name && ch >= 'A' && ch <= 'Z';
+        if (capital || (ch < 0x20 && ch != '\t')) {
+            if (out.base == text.data) {
+                out = h2o_strdup(&req->pool, text.data, text.len);
+            }
+            out.base[i] = capital ? (char)(ch | 0x20) : ' ';
+        }
+    }
+    return out;
+}
+
 static void start_response(h2o_req_t *req, const struct mg_http_response *response, uint64_t length)
 {
     req->res.status = response->status;
@@ -73,8 +90,8 @@ static void start_response(h2o_req_t *req, const struct mg_http_response *respon
     for (size_t i = 0; i < response->n_headers; i++) {
         const struct mg_http_header *h = &response->headers[i];
         if (!http_header_is_ours(h->name)) {
-            h2o_add_header_by_str(&req->pool, &req->res.headers, h->name.data, h->name.len, 1, NULL, h->value.data,
-                                  h->value.len);
+            h2o_iovec_t name = clean(req, h->name, true), value = clean(req, h->value, false);
+            h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, NULL, value.base, value.len);
         }
     }
 }
@@ -137,6 +154,7 @@ static const struct http_refusal
     headers_too_large = {431, MG_E_HEADERS_TOO_LARGE, "more than 100 headers, or 32 kB of them"},
     bad_authority = {400, MG_E_INVALID, "the :authority header is missing or malformed"},
     bad_path = {400, MG_E_INVALID, "the :path header does not begin with '/'"},
+    full = {503, MG_E_UNAVAILABLE, "too many bodies are being received; try again later"},
     too_many = {429, MG_E_TOO_MANY, "too many requests of this address at once"},
     no_memory = {503, MG_E_NOMEM, "out of memory; try again later"};
 
@@ -347,12 +365,13 @@ static size_t max_body(const struct http_conn *c, const h2o_http2_stream_t *stre
 }
 
 /* Answers a stream whose body is still coming. */
-static void refuse_stream(struct http_conn *c, h2o_http2_conn_t *h2, h2o_http2_stream_t *stream)
+static void refuse_stream(struct http_conn *c, h2o_http2_conn_t *h2, h2o_http2_stream_t *stream,
+                          const struct http_refusal *refusal)
 {
     h2o_http2_stream_set_state(h2, stream, H2O_HTTP2_STREAM_STATE_REQ_PENDING);
     h2o_http2_stream_set_state(h2, stream, H2O_HTTP2_STREAM_STATE_SEND_HEADERS);
     c->h2_refused = stream->stream_id;
-    c->h2_refuse = &too_large;
+    c->h2_refuse = refusal;
     h2o_process_request(&stream->req);
     c->h2_refuse = NULL;
 }
@@ -394,11 +413,16 @@ static ssize_t expect(h2o_http2_conn_t *h2, const uint8_t *src, size_t len, cons
                 h2o_http2_window_consume_window(&h2->_input_window, frame.length);
                 return whole;
             }
-            if (frame.type == H2O_HTTP2_FRAME_TYPE_DATA && is_receiving(stream) &&
-                stream->_req_body->size + frame.length > max_body(c, stream)) {
-                h2o_http2_window_consume_window(&h2->_input_window, frame.length);
-                refuse_stream(c, h2, stream);
-                return whole;
+            if (frame.type == H2O_HTTP2_FRAME_TYPE_DATA && is_receiving(stream)) {
+                size_t size = stream->_req_body->size + frame.length;
+                const struct http_refusal *refusal = size > max_body(c, stream) ? &too_large
+                                                     : size > FULL_BODY && http_is_full(c->loop->server) ? &full
+                                                                                                        : NULL;
+                if (refusal) {
+                    h2o_http2_window_consume_window(&h2->_input_window, frame.length);
+                    refuse_stream(c, h2, stream, refusal);
+                    return whole;
+                }
             }
         }
     }
@@ -415,7 +439,7 @@ static ssize_t expect(h2o_http2_conn_t *h2, const uint8_t *src, size_t len, cons
         stream = h2o_http2_conn_get_stream(h2, frame.stream_id);
         if (is_receiving(stream) && stream->_expected_content_length != SIZE_MAX &&
             stream->_expected_content_length > max_body(c, stream)) {
-            refuse_stream(c, h2, stream);
+            refuse_stream(c, h2, stream, &too_large);
         }
     }
     return ret;
@@ -439,19 +463,36 @@ void http_h2_start(struct http_conn *c)
     }
 }
 
-void http_h2_sample(struct http_loop *loop)
+size_t http_h2_sample(struct http_loop *loop)
 {
+    size_t bytes = 0;
     for (h2o_linklist_t *node = loop->ctx.http2._conns.next; node != &loop->ctx.http2._conns; node = node->next) {
         h2o_http2_conn_t *h2 = H2O_STRUCT_FROM_MEMBER(h2o_http2_conn_t, _conns, node);
         struct http_conn *c = conn_of(h2);
         unsigned open = h2->num_streams.pull.open, closed = h2->num_streams.pull.half_closed;
         bool sending = closed > c->h2_live || h2->_write.buf_in_flight;
         bool receiving = open > closed || h2->sock->input->size > 0 || h2->_headers_unparsed || !c->h2_preface_read;
+        for (uint32_t i = 0; open > closed && i < kh_end(h2->streams); i++) {
+            if (kh_exist(h2->streams, i) && kh_val(h2->streams, i)->_req_body) {
+                bytes += kh_val(h2->streams, i)->_req_body->size;
+            }
+        }
+        c->h2 = h2;
         c->h2_sampled = loop->tick;
         c->h2_activity = sending        ? MG_GUARD_SENDING
                          : receiving    ? MG_GUARD_RECEIVING
                          : c->h2_live   ? MG_GUARD_WORKING
                                         : MG_GUARD_IDLE;
+    }
+    return bytes;
+}
+
+void http_h2_goodbye(h2o_http2_conn_t *h2)
+{
+    if (h2->state < H2O_HTTP2_CONN_STATE_HALF_CLOSED) {
+        h2o_http2_encode_goaway_frame(&h2->_write.buf, h2->pull_stream_ids.max_open, 0, h2o_iovec_init(NULL, 0));
+        h2o_http2_conn_request_write(h2);
+        h2->state = H2O_HTTP2_CONN_STATE_HALF_CLOSED;
     }
 }
 
@@ -459,12 +500,7 @@ void http_h2_drain(struct http_loop *loop)
 {
     for (h2o_linklist_t *node = loop->ctx.http2._conns.next; node != &loop->ctx.http2._conns; node = node->next) {
         h2o_http2_conn_t *h2 = H2O_STRUCT_FROM_MEMBER(h2o_http2_conn_t, _conns, node);
-        if (h2->state < H2O_HTTP2_CONN_STATE_HALF_CLOSED) {
-            h2o_http2_encode_goaway_frame(&h2->_write.buf, h2->pull_stream_ids.max_open, 0,
-                                          h2o_iovec_init(H2O_STRLIT("the server stops")));
-            h2o_http2_conn_request_write(h2);
-            h2->state = H2O_HTTP2_CONN_STATE_HALF_CLOSED;
-        }
+        http_h2_goodbye(h2);
     }
 }
 
@@ -475,7 +511,8 @@ void http_h2_init(struct mg_http_server *server)
     conf->server_name = h2o_iovec_init(H2O_STRLIT("moongate"));
     conf->max_request_entity_size = server->config.max_body;
     conf->http1.upgrade_to_http2 = 0;
-    conf->http2.idle_timeout = server->clocks.idle_ms;
+    /* Ours is first: h2o's clock would also end a body that pauses. */
+    conf->http2.idle_timeout = (uint64_t)server->clocks.idle_ms + server->clocks.no_progress_ms + 1000;
     h2o_hostconf_t *host = h2o_config_register_host(conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
     h2o_handler_t *handler = h2o_create_handler(path, sizeof *handler);

@@ -47,6 +47,7 @@ struct http_request {
     atomic_bool answered;
     struct h2_hook *hook; /* HTTP/2, while live */
     h2o_buffer_t *bytes;  /* HTTP/1: the input that the spans point into, once the handler has returned; HTTP/2: the body */
+    size_t kept_bytes;    /* in `bytes` */
     char *text;           /* HTTP/2: the copy the spans point into */
     size_t text_size;
     h2o_multithread_message_t message; /* an answer from elsewhere */
@@ -62,6 +63,7 @@ struct http_conn {
     struct http_conn *prev, *next;
     unsigned refs; /* the socket and each unanswered request */
     struct mg_guard guard;
+    bool redirect; /* clear text on a TLS port: sent to https */
     struct mg_address peer; /* after a PROXY line: the client */
     char client[48];
     struct ssl_ctx_st *ssl_ctx;
@@ -75,6 +77,7 @@ struct http_conn {
     const struct http_refusal *h2_refuse; /* the stream that is being processed gets this answer */
     uint32_t h2_refused;                  /* stream whose further DATA is thrown away */
     unsigned h2_continuations;
+    h2o_http2_conn_t *h2;                 /* as of tick h2_sampled */
     unsigned h2_live;                     /* requests handed over and neither answered nor cancelled */
     enum mg_guard_activity h2_activity;   /* as of tick h2_sampled */
     uint64_t h2_sampled;
@@ -105,6 +108,7 @@ struct http_loop {
     h2o_timeout_t tick_timeout;
     h2o_timeout_entry_t tick_entry;
     uint64_t tick;
+    atomic_size_t kept, incoming; /* bytes of bodies: with requests; as of the last tick, still coming */
     int64_t stop_at_ms;
     char date[32];
     int64_t date_s;
@@ -141,6 +145,9 @@ void http_conn_unref(struct http_conn *conn);
 void http_loop_unref(struct http_loop *loop);
 int64_t http_now_ms(const struct http_loop *loop);
 
+/* True while the bodies of all requests together take more than the server may hold. */
+bool http_is_full(struct mg_http_server *server);
+
 /* http_request.c */
 struct http_request *http_request_new(struct http_conn *conn);
 /* Fills client, scheme, authority from the proxies' headers, when the peer is trusted. False: that client has its share. */
@@ -175,7 +182,9 @@ void http_h1_drain(struct http_conn *conn); /* graceful stop */
 void http_h2_init(struct mg_http_server *server);
 void http_h2_start(struct http_conn *conn);
 void http_h2_send(struct http_request *request, const struct mg_http_response *response);
-void http_h2_sample(struct http_loop *loop); /* sets h2_activity of each connection */
-void http_h2_drain(struct http_loop *loop);  /* GOAWAY to all */
+/* Sets h2_activity of each connection; the bytes of bodies that are coming. */
+size_t http_h2_sample(struct http_loop *loop);
+void http_h2_goodbye(h2o_http2_conn_t *h2);  /* GOAWAY; closes when its streams have ended */
+void http_h2_drain(struct http_loop *loop);  /* that to all */
 
 #endif

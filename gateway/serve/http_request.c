@@ -160,6 +160,8 @@ void http_request_keep(struct http_request *r, h2o_buffer_t *bytes)
     if (bytes->bytes) {
         h2o_buffer_set_prototype(&bytes, &kept_prototype);
         r->bytes = bytes;
+        r->kept_bytes = bytes->size;
+        atomic_fetch_add_explicit(&r->loop->kept, bytes->size, memory_order_relaxed);
     }
 }
 
@@ -190,6 +192,7 @@ static void free_memory(struct http_request *r)
 {
     if (r->bytes) {
         h2o_buffer_dispose(&r->bytes);
+        atomic_fetch_sub_explicit(&r->loop->kept, r->kept_bytes, memory_order_relaxed);
     }
     free(r->response_copy);
     r->response_copy = NULL;
@@ -281,8 +284,14 @@ void mg_http_answer(struct mg_http_request *request, const struct mg_http_respon
 {
     struct http_request *r = (struct http_request *)request;
     MG_ASSERT(!atomic_exchange(&r->answered, true));
-    MG_ASSERT(response->status >= 200 && response->status <= 599);
     struct http_loop *loop = r->loop;
+    struct mg_http_response fixed;
+    if (response->status < 200 || response->status > 599) {
+        mg_log_error("a response of status %d is sent as 500", response->status);
+        fixed = *response;
+        fixed.status = 500;
+        response = &fixed;
+    }
     if (in_handler == r) {
         in_handler = NULL;
         send_now(r, response);

@@ -96,8 +96,6 @@ static void on_close(void *data)
     }
 }
 
-static void start_clear(struct http_conn *c);
-
 /* True: the connection may go on under the client's own address. */
 static bool take_place(struct http_conn *c)
 {
@@ -139,7 +137,8 @@ static int begins(const h2o_buffer_t *input, const char *text, size_t len)
     return memcmp(input->bytes, text, n) != 0 ? 0 : n == len ? 1 : 2;
 }
 
-/* The first bytes: a PROXY line of a trusted peer, then TLS, HTTP/2 with prior knowledge or HTTP/1. */
+/* The first bytes: a PROXY line of a trusted peer, then TLS, HTTP/2 with prior knowledge or HTTP/1. Clear text on a TLS
+ * port is HTTP/1 that is sent to https. */
 static void on_first_read(h2o_socket_t *sock, const char *err)
 {
     struct http_conn *c = sock->data;
@@ -177,14 +176,20 @@ static void on_first_read(h2o_socket_t *sock, const char *err)
             }
         }
         c->proxy_line_read = true;
-        if (c->tls) {
-            h2o_socket_read_stop(sock);
-            start_tls(c);
-            return;
-        }
         if (sock->input->size == 0) {
             return;
         }
+    }
+    if (c->tls) {
+        c->redirect = sock->input->bytes[0] >= 'A' && sock->input->bytes[0] <= 'Z'; /* a method, no TLS record */
+        if (c->redirect) {
+            c->tls = false;
+            http_h1_start(c);
+        } else {
+            h2o_socket_read_stop(sock);
+            start_tls(c);
+        }
+        return;
     }
     int h2 = begins(sock->input, h2_preface, sizeof h2_preface - 1);
     if (h2 == 1) {
@@ -192,12 +197,6 @@ static void on_first_read(h2o_socket_t *sock, const char *err)
     } else if (h2 == 0) {
         http_h1_start(c);
     }
-}
-
-static void start_clear(struct http_conn *c)
-{
-    c->protocol = CONN_PREFACE;
-    h2o_socket_read_start(c->sock, on_first_read);
 }
 
 static void start(struct http_loop *loop, int fd, const struct sockaddr_storage *from, bool tls)
@@ -244,11 +243,8 @@ static void start(struct http_loop *loop, int fd, const struct sockaddr_storage 
     loop->n_conns++;
     atomic_fetch_add(&server->n_conns, 1);
     mg_metric_add(MG_M_CONNECTIONS, 1);
-    if (tls && !c->trusted) {
-        start_tls(c);
-    } else {
-        start_clear(c);
-    }
+    c->protocol = CONN_PREFACE;
+    h2o_socket_read_start(c->sock, on_first_read);
 }
 
 /* --- listeners ------------------------------------------------------------------------------------------------- */
@@ -345,23 +341,39 @@ static uint64_t bytes_moved(const struct http_conn *c, enum mg_guard_activity ac
     return activity == MG_GUARD_SENDING ? info.tcpi_bytes_acked : info.tcpi_bytes_received;
 }
 
+bool http_is_full(struct mg_http_server *server)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < server->n_loops; i++) {
+        bytes += atomic_load_explicit(&server->loops[i]->kept, memory_order_relaxed) +
+                 atomic_load_explicit(&server->loops[i]->incoming, memory_order_relaxed);
+    }
+    return bytes > server->config.max_buffered;
+}
+
 static void on_tick(h2o_timeout_entry_t *entry)
 {
     struct http_loop *loop = H2O_STRUCT_FROM_MEMBER(struct http_loop, tick_entry, entry);
     int64_t now = http_now_ms(loop);
     loop->tick++;
-    http_h2_sample(loop);
+    size_t incoming = http_h2_sample(loop);
     struct http_conn *next;
     for (struct http_conn *c = loop->conns; c; c = next) {
         next = c->next; /* a kill only shuts down: nothing is freed under us */
         enum mg_guard_activity activity = activity_of(c);
         bool fine = mg_guard_tick(&c->guard, &loop->server->clocks, now, activity, bytes_moved(c, activity));
-        if (!fine && activity == MG_GUARD_IDLE) {
-            http_conn_shut(c); /* an idle client did no wrong */
+        incoming += c->sock->input->size;
+        if (!fine && activity == MG_GUARD_IDLE) { /* an idle client did no wrong */
+            if (c->protocol == CONN_HTTP2) {
+                http_h2_goodbye(c->h2);
+            } else {
+                http_conn_shut(c);
+            }
         } else if (!fine) {
             http_conn_kill(c);
         }
     }
+    atomic_store_explicit(&loop->incoming, incoming, memory_order_relaxed);
     if (loop->paused && atomic_load(&loop->server->n_conns) < loop->server->config.max_connections) {
         listeners_pause(loop, false);
     }
@@ -559,6 +571,7 @@ static enum mg_err configure(struct mg_http_server *server, const struct mg_http
     or_default(&own->max_per_address, 100);
     own->max_body = own->max_body ? own->max_body : 25u << 20;
     own->max_body_unauthenticated = own->max_body_unauthenticated ? own->max_body_unauthenticated : 64u << 10;
+    own->max_buffered = own->max_buffered ? own->max_buffered : (size_t)512 << 20;
     server->clocks = (struct mg_guard_clocks){config->handshake_ms, config->idle_ms, config->no_progress_ms};
     or_default(&server->clocks.handshake_ms, 5000);
     or_default(&server->clocks.idle_ms, 10000);

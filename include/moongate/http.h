@@ -43,7 +43,9 @@ struct mg_http_response {
     int fd; /* -1: none */
     uint64_t fd_offset, fd_bytes;
 };
-/* From any thread. Copies the headers. Safe after the client went away (nothing is sent, all is released). */
+/* From any thread. Copies the headers. Safe after the client went away (nothing is sent, all is released), and after
+ * mg_http_stop. `release` may run before this returns, on this thread, or later on the loop's. A status out of 200 to
+ * 599 is sent as 500. */
 void mg_http_answer(struct mg_http_request *request, const struct mg_http_response *response);
 /* `gone` is called at most once, on the loop's thread, when the client goes away before the answer (HTTP/1 too). The
  * request still has to be answered. Set from the handler, before it returns. A thread that answers just then runs
@@ -62,6 +64,7 @@ struct mg_http_config {
     unsigned threads;            /* 0: as many as cores */
     size_t max_body;             /* 25 MB */
     size_t max_body_unauthenticated; /* 64 kB: of requests without Authorization */
+    size_t max_buffered;         /* 512 MB: bodies of all requests together; 503 beyond */
     unsigned max_connections, max_per_address; /* 4,000; 100 */
     unsigned handshake_ms, idle_ms, no_progress_ms; /* 5 s; 10 s; 30 s */
     mg_http_handler_f *handler;

@@ -11,6 +11,7 @@
 typedef uint32_t khiter_t;
 #define khash_t(name) struct kh_##name
 #define kh_end(table) ((table)->n_buckets)
+#define kh_exist(table, at) (!((table)->flags[(at) >> 4] >> (((at) & 15) << 1) & 3))
 #define kh_val(table, at) ((table)->vals[at])
 #define kh_get(name, table, key) kh_get_##name(table, key)
 

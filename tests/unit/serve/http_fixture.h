@@ -283,12 +283,12 @@ static size_t recv_response(int fd, char *out, size_t size)
     size_t len = 0, need = 0;
     out[0] = '\0';
     while (need == 0 || len < need) {
+        assert_true((need ? need : len + 1) < size);
         ssize_t n = recv(fd, out + len, (need ? need - len : 1), 0);
         if (n <= 0) {
             return 0;
         }
         len += (size_t)n;
-        assert_true(len < size);
         out[len] = '\0';
         char *end = need ? NULL : strstr(out, "\r\n\r\n");
         if (end) {

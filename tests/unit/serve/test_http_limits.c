@@ -186,6 +186,60 @@ static void test_max_connections(void **state)
     close(fds[3]);
 }
 
+static int setup_small_memory(void **state)
+{
+    (void)state;
+    /* One loop: what it holds is counted before it reads on. */
+    start_server((struct mg_http_config){.max_buffered = 100000, .threads = 1});
+    return 0;
+}
+/* Bodies that are held leave no room for more; small ones always pass. */
+static void test_full(void **state)
+{
+    (void)state;
+    enum { BODY = 150000 };
+    char head[200], out[2048];
+    char *body = calloc(1, BODY);
+    int fds[3];
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: x\r\nContent-Length: %d\r\n\r\n",
+                 i == 0 ? "/hold" : "/echo", i < 2 ? BODY : 10);
+        fds[i] = connect_to(fx.clear_port);
+        assert_true(send_text(fds[i], head));
+        (void)send_all(fds[i], body, i < 2 ? BODY : 10);
+        if (i == 0) {
+            wait_for(&fx.n_held, 1);
+        } else {
+            assert_true(recv_response(fds[i], out, sizeof out) > 0);
+            assert_non_null(strstr(out, i == 1 ? "503 Service" : "200 OK"));
+        }
+    }
+    struct mg_buf frames, block;
+    mg_buf_init(&frames, 0);
+    mg_buf_init(&block, 0);
+    put_request(&block, "POST", "/echo");
+    put_field(&block, "authorization", "x");
+    put_frame(&frames, F_HEADERS, END_HEADERS, 1, block.data, block.len);
+    for (int i = 0; i < 10; i++) {
+        put_frame(&frames, F_DATA, i == 9 ? END_STREAM : 0, 1, body, 15000);
+    }
+    int h2 = h2_connect();
+    assert_true(send_all(h2, frames.data, frames.len));
+    struct reply reply;
+    recv_reply(h2, 1, &reply);
+    assert_int_equal(reply.status, 503);
+    mg_buf_fini(&reply.body);
+    mg_buf_fini(&frames);
+    mg_buf_fini(&block);
+    close(h2);
+    answer_text(take_held(), 200, MG_SPAN("ok"));
+    assert_true(recv_response(fds[0], out, sizeof out) > 0);
+    for (size_t i = 0; i < 3; i++) {
+        close(fds[i]);
+    }
+    free(body);
+}
+
 static int setup_per_address(void **state)
 {
     (void)state;
@@ -359,6 +413,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_never_reading, setup_short, teardown),
         cmocka_unit_test_setup_teardown(test_waiting, setup_short, teardown),
         cmocka_unit_test_setup_teardown(test_max_connections, setup_few, teardown),
+        cmocka_unit_test_setup_teardown(test_full, setup_small_memory, teardown),
         cmocka_unit_test_setup_teardown(test_per_address, setup_per_address, teardown),
         cmocka_unit_test_setup_teardown(test_no_descriptors, setup_plain, teardown),
         cmocka_unit_test_setup_teardown(test_trusted, setup_trusted, teardown),

@@ -222,6 +222,19 @@ static void test_gone(void **state)
     assert_well();
 }
 
+static void test_redirect(void **state)
+{
+    (void)state;
+    char out[2048];
+    int fd = connect_to(fx.tls_port);
+    assert_true(send_text(fd, "GET /a/b?c=d HTTP/1.1\r\nHost: h:1\r\n\r\n"));
+    assert_true(recv_response(fd, out, sizeof out) > 0);
+    assert_non_null(strstr(out, "308 Permanent Redirect"));
+    assert_non_null(strstr(out, "location: https://h:1/a/b?c=d\r\n"));
+    assert_int_equal(recv(fd, out, 1, 0), 0);
+    close(fd);
+}
+
 /* Large bodies, and many writes. */
 static void test_body(void **state)
 {
@@ -256,6 +269,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_protocols, setup, teardown),
         cmocka_unit_test_setup_teardown(test_self_signed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_gone, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_redirect, setup, teardown),
         cmocka_unit_test_setup_teardown(test_body, setup, teardown),
         cmocka_unit_test(test_reload),
     };
