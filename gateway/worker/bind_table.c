@@ -286,6 +286,7 @@ enum change { CHANGE_SIMPLIFY, CHANGE_CLIP, CHANGE_REPROJECT, CHANGE_CENTROID };
 struct change_arguments {
     enum change change;
     double number;
+    bool keep_topology;
     struct mg_bounds box;
     struct mg_transform *transform;
 };
@@ -295,7 +296,7 @@ static enum mg_err change_one(const struct change_arguments *a, struct mg_span w
 {
     switch (a->change) {
     case CHANGE_SIMPLIFY:
-        return mg_wkb_simplify(wkb, a->number, true, out, why);
+        return mg_wkb_simplify(wkb, a->number, a->keep_topology, out, why);
     case CHANGE_CLIP:
         return mg_wkb_clip(wkb, a->box, out, why);
     case CHANGE_REPROJECT:
@@ -365,13 +366,14 @@ static void change_geometry(lua_State *L, const char *what, struct mg_table *tab
 
 static const char *crs_of(const struct mg_table *table) { return table->crs ? table->crs : "EPSG:4326"; }
 
-/* t:simplify(tolerance) -> table; in units of the coordinates (degrees: bounds:pixel_size()) */
+/* t:simplify(tolerance [, keep_topology]) -> table; in units of the coordinates (degrees: bounds:pixel_size()) */
 static int l_simplify(lua_State *L)
 {
     struct mg_table *table = check(L, "simplify", 1);
     if (lua_type(L, 2) != LUA_TNUMBER || !(lua_tonumber(L, 2) >= 0))
         vm_bad(L, "simplify", "a tolerance in units of the coordinates", 2);
-    const struct change_arguments a = {.change = CHANGE_SIMPLIFY, .number = lua_tonumber(L, 2)};
+    const struct change_arguments a = {.change = CHANGE_SIMPLIFY, .number = lua_tonumber(L, 2),
+                                       .keep_topology = lua_isnoneornil(L, 3) || lua_toboolean(L, 3)};
     change_geometry(L, "simplify", table, &a, crs_of(table));
     return 1;
 }

@@ -138,8 +138,12 @@ struct mg_buf *vm_scratch(lua_State *L, int i)
     return buf;
 }
 
+/* Empties a buffer; one that a large run made large gives its memory back. */
 static void reset(struct mg_buf *buf)
 {
+    enum { KEEP = 1 << 20 };
+    if (buf->cap > KEEP)
+        mg_buf_fini(buf);
     buf->len = 0;
     buf->failed = buf->over_limit = false;
     if (buf->data)
@@ -245,6 +249,16 @@ static void on_seen(void *context, const char *name, const char *version)
 {
     bool remote = strncmp(name, "http://", 7) == 0 || strncmp(name, "https://", 8) == 0;
     vm_dep(context, remote ? "url" : "file", mg_span(name), mg_span(version));
+}
+
+/* /vsimoon/ has one context for both; the host's fetch expects its own. */
+static enum mg_err on_fetch(void *context, const char *url, uint64_t offset, uint64_t bytes, int *fd,
+                            struct mg_errmsg *err)
+{
+    struct mg_vm *vm = context;
+    if (!vm->host.fetch)
+        return mg_err_set(err, MG_E_FETCH, "remote files cannot be read here: %.300s", url);
+    return vm->host.fetch(vm->host.context, url, offset, bytes, fd, err);
 }
 
 /* What the protected part of a run works on. */
@@ -384,7 +398,7 @@ static void begin(struct mg_vm *vm, const struct mg_run_request *request, struct
     vm->used = true;
     vm->lua_limit = request->lua_bytes > 0 ? (size_t)request->lua_bytes : 256u << 20;
     vm->extern_limit = vm->lua_limit * EXTERN_FACTOR;
-    mg_vsimoon_use(vm->host.files, vm->host.fetch, on_seen, vm);
+    mg_vsimoon_use(vm->host.files, on_fetch, on_seen, vm);
 }
 
 void mg_vm_run(struct mg_vm *vm, const struct mg_run_request *request, struct mg_span bundle,
@@ -430,5 +444,5 @@ void mg_vm_run(struct mg_vm *vm, const struct mg_run_request *request, struct mg
     result->log = (struct mg_span){vm->log.data, vm->log.len};
     result->retire = vm->hit_limit;
     result->cpu_us = now_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
-    mg_vsimoon_use(vm->host.files, vm->host.fetch, NULL, NULL);
+    mg_vsimoon_use(vm->host.files, on_fetch, NULL, vm);
 }

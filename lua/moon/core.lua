@@ -1,5 +1,9 @@
 --- The core of the library: a UDF, its types, its errors, its log. All other names are loaded when first used.
 ---
+--- The environment is Lua 5.1 as LuaJIT runs it, with bit; os tells the time and nothing else, there is no io, debug or
+--- package, and `load` takes text. Each run begins with fresh globals, and with the same `math.random` sequence: a result is
+--- cached, so chance that differs from run to run would only show now and then (`math.randomseed` is there).
+---
 --- ```lua
 --- local moon = require "moon"
 --- return moon.udf(function(name) return "Hello from " .. name .. "!" end, { name = "Moongate" })

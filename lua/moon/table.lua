@@ -15,7 +15,7 @@
 ---@field crs string? of the geometry
 ---@field count fun(self): integer
 ---@field rows fun(self, limit?: integer): table[]
----@field simplify fun(self, tolerance: number): moon.Table in units of the coordinates: `bounds:pixel_size()`
+---@field simplify fun(self, tolerance: number, keep_topology?: boolean): moon.Table in units of the coordinates: `bounds:pixel_size()`; keep_topology (true) keeps polygons valid, and is slower. Vector tiles are simplified to the pixel by their encoder.
 ---@field centroid fun(self): moon.Table
 ---@field clip fun(self, bounds: moon.Bounds): moon.Table rows of which nothing is left are dropped
 ---@field reproject fun(self, crs: string): moon.Table
