@@ -15,7 +15,7 @@ for file in "$root"/gateway/web/*.html "$root"/gateway/web/*.mjs "$root"/gateway
     "$npm"/maplibre-gl/dist/maplibre-gl.mjs "$npm"/maplibre-gl/dist/maplibre-gl-worker.mjs \
     "$npm"/maplibre-gl/dist/maplibre-gl-shared.mjs "$npm"/maplibre-gl/dist/maplibre-gl.css; do
     [ -f "$file" ] || continue
-    ln -sfn "$file" "$share/web/${file##*/}"
+    cmp -s "$file" "$share/web/${file##*/}" || cp "$file" "$share/web/"
 done
 
 work=$share/.work
