@@ -271,7 +271,7 @@ static void filter_row(enum filter filter, const uint8_t *restrict row, const ui
             pb = pb < 0 ? (int16_t)-pb : pb;
             pc = pc < 0 ? (int16_t)-pc : pc;
             int16_t best = pb <= pc ? b : c;
-            best = (pa <= pb) & (pa <= pc) ? a : best;
+            best = ((pa <= pb) & (pa <= pc)) ? a : best;
             out[i] = (uint8_t)(row[i] - best);
         }
         return;

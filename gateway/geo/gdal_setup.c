@@ -4,6 +4,7 @@
  * forty and lets a file name reach the network, our memory or /etc/passwd), and every open passes their names again.
  * CRS text is sorted by its form before PROJ sees it, because GDAL's own parser also takes files and URLs. */
 #include "geo/gdal_setup.h"
+#include "moongate/files.h"
 #include "moongate/raster_read.h"
 
 #include <cpl_conv.h>
@@ -199,6 +200,12 @@ static void driver_list(char *out, size_t size)
         len += (size_t)snprintf(out + len, size - len, "%s%s", len ? ", " : "", *name);
 }
 
+enum mg_err mg_gdal_missing(const char *path, const char *name, struct mg_errmsg *err)
+{
+    enum mg_err code = strncmp(path, "/vsimoon/", 9) == 0 ? mg_vsimoon_error(err) : MG_OK;
+    return code ? code : mg_err_set(err, MG_E_NO_FILE, "no file %s", name);
+}
+
 enum mg_err mg_gdal_open(const char *path, unsigned flags, const char *const *open_options, GDALDatasetH *out,
                          struct mg_errmsg *err)
 {
@@ -213,7 +220,7 @@ enum mg_err mg_gdal_open(const char *path, unsigned flags, const char *const *op
     int missing = VSIStatExL(path, &st, VSI_STAT_EXISTS_FLAG | VSI_STAT_NATURE_FLAG | VSI_STAT_SIZE_FLAG);
     if (missing) {
         mg_gdal_errors_end();
-        return mg_err_set(err, MG_E_NO_FILE, "no file %s", name);
+        return mg_gdal_missing(path, name, err);
     }
     CPLSetThreadLocalConfigOption("GDAL_DISABLE_READDIR_ON_OPEN",
                                   strncmp(path, "/vsimoon/http", 13) == 0 ? "EMPTY_DIR" : "TRUE");

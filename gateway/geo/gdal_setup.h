@@ -14,6 +14,8 @@ const char *const *mg_gdal_drivers(void);
 const char *mg_gdal_kind_of(const char *path);
 /* "/vsimoon/fd/a.tif" -> "fd://a.tif", as the user wrote it. */
 void mg_gdal_user_name(const char *path, char *out, size_t size);
+/* Why a path could not be found: MG_E_NO_FILE, or what /vsimoon/ knows (MG_E_FETCH: no answer; MG_E_FORBIDDEN). */
+MG_MUST_CHECK enum mg_err mg_gdal_missing(const char *path, const char *name, struct mg_errmsg *err);
 /* Opens read-only with the listed drivers; `flags` are GDAL_OF_RASTER or GDAL_OF_VECTOR; `options` nullable.
  * MG_E_NO_FILE, MG_E_BAD_FILE (names the refused kind or gives GDAL's words). Returns new (GDALClose). */
 MG_MUST_CHECK enum mg_err mg_gdal_open(const char *path, unsigned flags, const char *const *options,

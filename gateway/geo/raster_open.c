@@ -231,7 +231,7 @@ enum mg_err mg_source_get(const char *path, struct mg_source **out, struct mg_er
     int missing = VSIStatExL(path, &st, VSI_STAT_EXISTS_FLAG | VSI_STAT_NATURE_FLAG | VSI_STAT_SIZE_FLAG);
     mg_gdal_errors_end();
     if (missing)
-        return mg_err_set(err, MG_E_NO_FILE, "no file %s", name);
+        return mg_gdal_missing(path, name, err);
     size_t victim = 0;
     for (size_t i = 0; i < MAX_SOURCES; i++) {
         if (sources[i].path && strcmp(sources[i].path, path) == 0) {
