@@ -58,6 +58,14 @@ static unsigned method_of(const struct mg_http_request *request)
     return mg_span_is(request->method, "POST") ? POST : 0;
 }
 
+static void refuse_method(struct mg_exchange *exchange, const char *allow)
+{
+    struct mg_errmsg err = {0};
+    exchange->allow = allow;
+    enum mg_err status = mg_err_set(&err, MG_E_METHOD, "this URL takes %s", allow);
+    mg_reply_error(exchange, status, err.text, (struct mg_span){0});
+}
+
 static void preflight(struct mg_exchange *exchange)
 {
     struct mg_reply reply;
@@ -173,9 +181,7 @@ void mg_app_handle(void *context, struct mg_http_request *request)
     if (!found)
         mg_reply_error(exchange, MG_E_NOT_FOUND, "there is nothing at this URL", (struct mg_span){0});
     else if (!(method_of(request) & found->methods))
-        mg_reply_error(exchange, MG_E_METHOD,
-                       found->methods & POST ? "this URL takes GET, HEAD, POST and OPTIONS"
-                                             : "this URL takes GET, HEAD and OPTIONS", (struct mg_span){0});
+        refuse_method(exchange, found->methods & POST ? "GET, HEAD, POST, OPTIONS" : "GET, HEAD, OPTIONS");
     else
         dispatch(exchange, found, &match);
 }

@@ -32,6 +32,7 @@ struct mg_exchange {
     bool owner;                /* Bearer of the UDF's account: sees log and traceback */
     bool shared;               /* by a token in the URL: any origin may read it */
     bool tile_call;
+    const char *allow;         /* for a 405: the methods of this URL */
     int64_t token_max_age_s;   /* -1: none */
 };
 

@@ -187,6 +187,8 @@ void mg_reply_error(struct mg_exchange *exchange, enum mg_err err, const char *m
         put_metadata(&reply, answer);
     if (err == MG_E_UNAUTHORIZED)
         mg_reply_header(&reply, "www-authenticate", MG_SPAN("Bearer"));
+    if (exchange->allow)
+        mg_reply_header(&reply, "allow", mg_span(exchange->allow));
     if (err == MG_E_UNAVAILABLE || err == MG_E_TOO_MANY)
         mg_reply_header(&reply, "retry-after", MG_SPAN("1"));
     mg_reply_send(exchange, &reply);

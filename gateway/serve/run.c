@@ -264,12 +264,19 @@ static enum mg_err take_tile(struct mg_run *run, const struct mg_sig *sig, struc
     return MG_OK;
 }
 
-/* The URL of the call with the bounds of the UDF's view, or of a place where the examples have data. */
-static const char *example_url(const struct mg_ask *ask, char *out, size_t size)
+/* The URL of the call with the place of the UDF's view, or a place where the examples have data: as bounds, or as a tile
+ * where the UDF answers tiles only. */
+static const char *example_url(const struct mg_ask *ask, const struct mg_sig *sig, char *out, size_t size)
 {
     static const double olinda[] = {-34.95, -8.05, -34.80, -7.93};
-    const double *b = ask->udf->has_view ? ask->udf->view : olinda;
-    int len = snprintf(out, size, "%s?bounds=%.6g,%.6g,%.6g,%.6g", ask->url, b[0], b[1], b[2], b[3]);
+    const struct mg_udf *udf = ask->udf;
+    const double *b = udf->has_view ? udf->view : olinda;
+    bool tile = false;
+    for (size_t i = 0; i < sig->n_params; i++)
+        tile |= sig->params[i].type == MG_T_TILE;
+    struct mg_tile at = mg_tile_at((b[0] + b[2]) / 2, (b[1] + b[3]) / 2, udf->has_view ? (int)udf->zoom : 12);
+    int len = tile ? snprintf(out, size, "%s?z=%d&x=%d&y=%d", ask->url, at.z, at.x, at.y)
+                   : snprintf(out, size, "%s?bounds=%.6g,%.6g,%.6g,%.6g", ask->url, b[0], b[1], b[2], b[3]);
     return len >= 0 && (size_t)len < size ? out : NULL;
 }
 
@@ -303,7 +310,7 @@ static void proceed(struct mg_run *run)
     enum mg_err status = mg_sig_coerce(sig, &call, &args, &extra, &detail, &err);
     char example[1200];
     if (status == MG_E_PARAMETER && ask->url) { /* once more, with a URL that works */
-        call.example_url = example_url(ask, example, sizeof example);
+        call.example_url = example_url(ask, sig, example, sizeof example);
         detail.len = 0;
         status = mg_sig_coerce(sig, &call, &args, &extra, &detail, &err);
     }

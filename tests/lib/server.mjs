@@ -1,9 +1,10 @@
 // A server for a test: its own data directory, ports that the kernel picks, and its output kept for when it fails.
-import { spawn } from "node:child_process";
-import { mkdtempSync, chmodSync, rmSync, readFileSync } from "node:fs";
+import { spawn, spawnSync } from "node:child_process";
+import { mkdtempSync, chmodSync, mkdirSync, rmSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import http from "node:http";
+import net from "node:net";
 import http2 from "node:http2";
 
 export const build = process.env.MOONGATE_BUILD;
@@ -15,6 +16,54 @@ export function folder(prefix = "moongate-test-") {
   const dir = mkdtempSync(join(tmpdir(), prefix));
   chmodSync(dir, 0o755);
   return dir;
+}
+
+/** Writes UDF `name` into folder `dir`: its Lua text, and further files by name. Returns the UDF's folder. */
+export function writeUdf(dir, name, lua, files = {}) {
+  mkdirSync(join(dir, name), { recursive: true });
+  for (const [file, text] of Object.entries({ ...files, [`${name}.lua`]: lua })) writeFileSync(join(dir, name, file), text);
+  return join(dir, name);
+}
+
+/** Waits until `probe` gives something true, and gives it; asks again at once or after a few milliseconds. */
+export async function until(probe, what, { seconds = 30 } = {}) {
+  for (const end = Date.now() + seconds * 1000; Date.now() < end;) {
+    const value = await probe();
+    if (value) return value;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error(`waited ${seconds} s in vain: ${what}`);
+}
+
+/** Runs a command of the program; gives {code, out, err, json}. */
+export function cli(args, { env = {}, cwd } = {}) {
+  const { status, stdout, stderr } = spawnSync(program, args, { env: { ...process.env, ...env }, cwd, encoding: "utf8" });
+  return { code: status, out: stdout, err: stderr, get json() { return JSON.parse(stdout); } };
+}
+
+/** Sends bytes as they are; gives what comes back until the other side closes (or `done` says that it is enough). */
+export function raw(server, bytes, done = () => false) {
+  return new Promise((resolve, reject) => {
+    const { hostname, port } = new URL(server.url);
+    const socket = net.connect(Number(port), hostname, () => socket.write(bytes));
+    let text = "";
+    socket.on("data", (part) => {
+      text += part.toString("latin1");
+      if (done(text)) socket.destroy();
+    });
+    socket.on("close", () => resolve(text));
+    socket.on("error", (error) => error.code === "ECONNRESET" || error.code === "EPIPE" ? resolve(text) : reject(error));
+  });
+}
+
+/** A port that was free just now. */
+export function freePort() {
+  return new Promise((resolve) => {
+    const probe = net.createServer().listen(0, "127.0.0.1", () => {
+      const { port } = probe.address();
+      probe.close(() => resolve(port));
+    });
+  });
 }
 
 /** Starts `moongate serve …` and resolves when it listens. `udfs` maps names to tokens. */
@@ -81,11 +130,12 @@ export function request(server, { path, method = "GET", headers = {}, body, vers
 
 function requestHttp2(server, { path, method, headers, body }) {
   return new Promise((resolve, reject) => {
+    if (server.session?.closed || server.session?.destroyed) server.session = undefined;
     server.session ??= http2.connect(server.tlsUrl, { rejectUnauthorized: false });
     if (!sessions.includes(server.session)) {
       sessions.push(server.session);
-      server.session.on("error", () => { server.session = undefined; });
-      server.session.on("close", () => { server.session = undefined; });
+      const forget = () => { server.session = undefined; };
+      for (const event of ["error", "close", "goaway"]) server.session.on(event, forget);
     }
     const stream = server.session.request({ ":path": path, ":method": method, ...headers });
     const parts = [];
