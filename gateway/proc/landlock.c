@@ -1,9 +1,9 @@
 /* Landlock: files by path, TCP, signals and abstract sockets, as far as the kernel's ABI goes.
  *
- * Everything that the ABI knows is handled, so what no rule grants is refused. ABI 2 (Linux 5.19; Debian 12 has it)
- * is the least: before it files could not be renamed between folders. Truncation is ours to refuse before ABI 3
- * (seccomp.c). The constants are spelt out here because Debian 12's headers end at ABI 2.
- * Cost: about 3 us a path. */
+ * Everything that the ABI knows is handled, so what no rule grants is refused. ABI 2 (Linux 5.19;
+ * Debian 12 has it) is the least: before it files could not be renamed between folders. Truncation
+ * is ours to refuse before ABI 3 (seccomp.c). The constants are spelt out here because Debian 12's
+ * headers end at ABI 2. Cost: about 3 us a path. */
 #include "sandbox_parts.h"
 
 #include <errno.h>
@@ -56,13 +56,15 @@ int mg_landlock_abi(void)
     return abi < 0 ? 0 : (int)abi;
 }
 
-static enum mg_err allow(int ruleset, const char *path, uint64_t rights, bool must_exist, struct mg_errmsg *err)
+static enum mg_err allow(int ruleset, const char *path, uint64_t rights, bool must_exist,
+                         struct mg_errmsg *err)
 {
     int fd = open(path, O_PATH | O_CLOEXEC);
     if (fd < 0) {
         if (errno == ENOENT && !must_exist)
             return MG_OK;
-        return mg_err_set(err, MG_E_IO, "cannot open %s for the sandbox: %s", path, strerror(errno));
+        return mg_err_set(err, MG_E_IO, "cannot open %s for the sandbox: %s", path,
+                          strerror(errno));
     }
     struct stat st;
     if (fstat(fd, &st) == 0 && !S_ISDIR(st.st_mode))
@@ -72,17 +74,20 @@ static enum mg_err allow(int ruleset, const char *path, uint64_t rights, bool mu
     int error = errno;
     close(fd);
     if (status < 0)
-        return mg_err_set(err, MG_E_INTERNAL, "Landlock takes no rule for %s: %s", path, strerror(error));
+        return mg_err_set(err, MG_E_INTERNAL, "Landlock takes no rule for %s: %s", path,
+                          strerror(error));
     return MG_OK;
 }
 
-enum mg_err mg_landlock_rules(const struct mg_sandbox *box, int abi, int *ruleset, struct mg_errmsg *err)
+enum mg_err mg_landlock_rules(const struct mg_sandbox *box, int abi, int *ruleset,
+                              struct mg_errmsg *err)
 {
     if (abi < MIN_ABI)
-        return mg_err_set(err, MG_E_FORBIDDEN,
-                          "this kernel has no Landlock of ABI %d (it has %d): use Linux 5.19 or newer with "
-                          "landlock in its lsm= list",
-                          (int)MIN_ABI, abi);
+        return mg_err_set(
+            err, MG_E_FORBIDDEN,
+            "this kernel has no Landlock of ABI %d (it has %d): use Linux 5.19 or newer with "
+            "landlock in its lsm= list",
+            (int)MIN_ABI, abi);
     struct ruleset_attr handled = {0};
     for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
         if (versions[i].abi > abi)
@@ -97,8 +102,8 @@ enum mg_err mg_landlock_rules(const struct mg_sandbox *box, int abi, int *rulese
     if (fd < 0)
         return mg_err_set(err, MG_E_FORBIDDEN, "Landlock makes no ruleset: %s", strerror(errno));
     uint64_t read = FS_READ_FILE | FS_READ_DIR;
-    uint64_t write = (read | FS_WRITE_FILE | FS_REMOVE_FILE | FS_REMOVE_DIR | FS_MAKE_DIR | FS_MAKE_REG | FS_REFER |
-                      FS_TRUNCATE) &
+    uint64_t write = (read | FS_WRITE_FILE | FS_REMOVE_FILE | FS_REMOVE_DIR | FS_MAKE_DIR |
+                      FS_MAKE_REG | FS_REFER | FS_TRUNCATE) &
                      handled.fs;
     enum mg_err code = MG_OK;
     for (const char *const *p = box->read_paths; p && *p && code == MG_OK; p++)
@@ -116,6 +121,7 @@ enum mg_err mg_landlock_rules(const struct mg_sandbox *box, int abi, int *rulese
 enum mg_err mg_landlock_enforce(int ruleset, struct mg_errmsg *err)
 {
     if (syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
-        return mg_err_set(err, MG_E_FORBIDDEN, "Landlock does not confine this process: %s", strerror(errno));
+        return mg_err_set(err, MG_E_FORBIDDEN, "Landlock does not confine this process: %s",
+                          strerror(errno));
     return MG_OK;
 }

@@ -1,10 +1,11 @@
 /* The master: a loop over signals, control links and a clock.
  *
- * Invariants: each child is running (pid > 0, control >= 0) or waits for its start (next_ms); every living pair of
- * the table `links` has had one link made since the later of the two started; the master never blocks on a child, its
- * sends are non-blocking and a child that takes nothing fails its pings. It is a subreaper: workers of a zygote that
- * died end by their death signal and are reaped here. Listening sockets that were bound before stay open in it, so
- * that connections wait in the backlog while the front restarts. */
+ * Invariants: each child is running (pid > 0, control >= 0) or waits for its start (next_ms); every
+ * living pair of the table `links` has had one link made since the later of the two started; the
+ * master never blocks on a child, its sends are non-blocking and a child that takes nothing fails
+ * its pings. It is a subreaper: workers of a zygote that died end by their death signal and are
+ * reaped here. Listening sockets that were bound before stay open in it, so that connections wait
+ * in the backlog while the front restarts. */
 #include "moongate/master.h"
 
 #include "moongate/log.h"
@@ -46,7 +47,8 @@ struct state {
     bool started, told_to_stop;
     unsigned missed;
     uint64_t last_ping;
-    int64_t born_ms, next_ms; /* of the start when not running; of the next ping (or the start's limit) when it is */
+    int64_t born_ms, next_ms; /* of the start when not running; of the next ping (or the start's
+                                 limit) when it is */
     unsigned backoff_ms;
     unsigned restarts;
 };
@@ -80,7 +82,8 @@ static void send_to(struct state *child, enum mg_msg_type type, unsigned ms)
         mg_log_debug("master: %s takes no %s", child->what->name, mg_msg_name(type));
 }
 
-/* ---- starting ---------------------------------------------------------------------------------------- */
+/* ---- starting
+ * ---------------------------------------------------------------------------------------- */
 
 static void link_pair(struct state *a, struct state *b)
 {
@@ -96,7 +99,8 @@ static void link_pair(struct state *a, struct state *b)
     for (int i = 0; i < 2; i++) {
         msg.role = (uint32_t)ends[1 - i]->what->role;
         if (mg_msg_send(ends[i]->control, &msg, &pair[i], 1) != MG_OK)
-            mg_log_warn("master: %s takes no link to %s", ends[i]->what->name, ends[1 - i]->what->name);
+            mg_log_warn("master: %s takes no link to %s", ends[i]->what->name,
+                        ends[1 - i]->what->name);
         close(pair[i]);
     }
 }
@@ -176,13 +180,14 @@ static void start(struct master *m, struct state *child)
     link_peers(m, child);
 }
 
-/* ---- the end of a child ------------------------------------------------------------------------------ */
+/* ---- the end of a child
+ * ------------------------------------------------------------------------------ */
 
 static void describe_status(int status, char *out, size_t size)
 {
     if (WIFSIGNALED(status))
-        (void)!snprintf(out, size, "signal %d (%s)%s", WTERMSIG(status), strsignal(WTERMSIG(status)),
-                        WCOREDUMP(status) ? ", core dumped" : "");
+        (void)!snprintf(out, size, "signal %d (%s)%s", WTERMSIG(status),
+                        strsignal(WTERMSIG(status)), WCOREDUMP(status) ? ", core dumped" : "");
     else
         (void)!snprintf(out, size, "exit status %d", WEXITSTATUS(status));
 }
@@ -201,9 +206,10 @@ static void write_crash_report(struct master *m, const struct state *child, cons
         return;
     }
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%SZ", gmtime_r(&now, &tm));
-    fprintf(file, "process: %s\npid: %d\nend: %s\ntime: %s\nlived_ms: %lld\nrestarts: %u\nversion: %s\n",
-            child->what->name, (int)child->pid, how, date, (long long)(now_ms() - child->born_ms), child->restarts,
-            MG_VERSION);
+    fprintf(file,
+            "process: %s\npid: %d\nend: %s\ntime: %s\nlived_ms: %lld\nrestarts: %u\nversion: %s\n",
+            child->what->name, (int)child->pid, how, date, (long long)(now_ms() - child->born_ms),
+            child->restarts, MG_VERSION);
     fclose(file);
 }
 
@@ -248,7 +254,8 @@ static void reap(struct master *m)
             }
 }
 
-/* ---- stopping ---------------------------------------------------------------------------------------- */
+/* ---- stopping
+ * ---------------------------------------------------------------------------------------- */
 
 static void stop_child(struct state *child, unsigned ms)
 {
@@ -326,7 +333,8 @@ static void on_signals(struct master *m)
     }
 }
 
-/* ---- control links and the clock --------------------------------------------------------------------- */
+/* ---- control links and the clock
+ * --------------------------------------------------------------------- */
 
 static void on_started(struct master *m, struct state *child)
 {
@@ -387,7 +395,9 @@ static int run_clock(struct master *m)
 {
     int64_t now = now_ms(), next = now + PING_MS;
     if (m->phase != RUNNING)
-        return (int)(m->phase == KILLED ? PING_MS : m->phase_end_ms > now ? m->phase_end_ms - now : 0);
+        return (int)(m->phase == KILLED      ? PING_MS
+                     : m->phase_end_ms > now ? m->phase_end_ms - now
+                                             : 0);
     for (size_t i = 0; i < m->n; i++) {
         struct state *child = &m->children[i];
         if (child->next_ms <= now)
@@ -409,7 +419,9 @@ static bool set_up(struct master *m)
     sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-    m->signals = sigprocmask(SIG_BLOCK, &set, NULL) < 0 ? -1 : signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    m->signals = sigprocmask(SIG_BLOCK, &set, NULL) < 0
+                     ? -1
+                     : signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     if (m->signals < 0)
         mg_log_error("master: cannot watch for signals: %s", strerror(errno));
     return m->signals >= 0;
@@ -426,8 +438,10 @@ int mg_master_run(const struct mg_master *config)
     if (!set_up(&m))
         return 1;
     for (size_t i = 0; i < m.n; i++)
-        m.children[i] =
-            (struct state){.what = &config->children[i], .control = -1, .backoff_ms = m.backoff_ms, .last_ping = 1};
+        m.children[i] = (struct state){.what = &config->children[i],
+                                       .control = -1,
+                                       .backoff_ms = m.backoff_ms,
+                                       .last_ping = 1};
     do {
         struct pollfd entries[MAX_CHILDREN + 1] = {{.fd = m.signals, .events = POLLIN}};
         int timeout = run_clock(&m);

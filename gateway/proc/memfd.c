@@ -1,8 +1,9 @@
 /* Memfds between processes.
  *
- * Invariant: whoever maps one has checked that it cannot shrink, so no peer can turn a read into SIGBUS. A worker
- * cannot make memfds (seccomp): it writes into those that the front made and may only add the seal against writing.
- * Cost: memfd_create and mmap, some 10 us; pages are faulted in as they are touched. */
+ * Invariant: whoever maps one has checked that it cannot shrink, so no peer can turn a read into
+ * SIGBUS. A worker cannot make memfds (seccomp): it writes into those that the front made and may
+ * only add the seal against writing. Cost: memfd_create and mmap, some 10 us; pages are faulted in
+ * as they are touched. */
 #include "moongate/memfd.h"
 
 #include <errno.h>
@@ -16,7 +17,10 @@
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
-enum { CHANNEL_BYTES = MG_CHANNEL_REQUEST + MG_CHANNEL_RESULT, NO_RESIZE = F_SEAL_SHRINK | F_SEAL_GROW };
+enum {
+    CHANNEL_BYTES = MG_CHANNEL_REQUEST + MG_CHANNEL_RESULT,
+    NO_RESIZE = F_SEAL_SHRINK | F_SEAL_GROW
+};
 
 static enum mg_err failed(struct mg_errmsg *err, const char *what)
 {
@@ -95,7 +99,8 @@ enum mg_err mg_memfd_map(int fd, size_t bytes, bool writable, void **out, struct
     if (bytes == 0)
         return mg_err_set(err, MG_E_INVALID, "there is nothing to map in an empty shared memory");
     void *at = mmap(NULL, bytes, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd, 0);
-    /* Before Linux 6.7 a memfd sealed against writing could not be mapped shared, not even for reading. */
+    /* Before Linux 6.7 a memfd sealed against writing could not be mapped shared, not even for
+     * reading. */
     if (at == MAP_FAILED && !writable && errno == EPERM)
         at = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, fd, 0);
     if (at == MAP_FAILED)
@@ -112,7 +117,8 @@ enum mg_err mg_channel_open(struct mg_channel *channel, int fd, struct mg_errmsg
     if (ours)
         code = mg_memfd_new("moongate-channel", CHANNEL_BYTES, true, &fd, err);
     else if (!mg_memfd_check(fd, CHANNEL_BYTES, false))
-        code = mg_err_set(err, MG_E_INVALID, "the channel is not a memfd of %d bytes that cannot shrink",
+        code = mg_err_set(err, MG_E_INVALID,
+                          "the channel is not a memfd of %d bytes that cannot shrink",
                           (int)CHANNEL_BYTES);
     if (code != MG_OK)
         return code;
@@ -122,7 +128,8 @@ enum mg_err mg_channel_open(struct mg_channel *channel, int fd, struct mg_errmsg
             close(fd);
         return code;
     }
-    *channel = (struct mg_channel){.fd = fd, .request = at, .result = (uint8_t *)at + MG_CHANNEL_REQUEST};
+    *channel =
+        (struct mg_channel){.fd = fd, .request = at, .result = (uint8_t *)at + MG_CHANNEL_REQUEST};
     return MG_OK;
 }
 

@@ -1,8 +1,9 @@
 /* Messages: one struct, one sendmsg or recvmsg each.
  *
- * Invariant: what mg_msg_recv returns has our version, a known type, exactly our length, terminated strings, and
- * as many descriptors as its type may carry (one table). Anything else is MG_E_INVALID with every descriptor that
- * came along closed, so that a hostile peer cannot fill our table of descriptors. Cost: one system call. */
+ * Invariant: what mg_msg_recv returns has our version, a known type, exactly our length, terminated
+ * strings, and as many descriptors as its type may carry (one table). Anything else is MG_E_INVALID
+ * with every descriptor that came along closed, so that a hostile peer cannot fill our table of
+ * descriptors. Cost: one system call. */
 #include "moongate/msg.h"
 
 #include <errno.h>
@@ -12,7 +13,8 @@
 #include <time.h>
 #include <unistd.h>
 
-_Static_assert(sizeof(struct mg_msg) == 1512, "a message has no padding and the same size everywhere");
+_Static_assert(sizeof(struct mg_msg) == 1512,
+               "a message has no padding and the same size everywhere");
 
 static const struct {
     const char *name;
@@ -36,13 +38,17 @@ union control {
     struct cmsghdr align;
 };
 
-const char *mg_msg_name(unsigned type) { return type < MG_MSG_TYPE_COUNT ? types[type].name : "unknown"; }
+const char *mg_msg_name(unsigned type)
+{
+    return type < MG_MSG_TYPE_COUNT ? types[type].name : "unknown";
+}
 
 enum mg_err mg_msg_pair(int fds[2], struct mg_errmsg *err)
 {
     int pair[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) < 0)
-        return mg_err_set(err, errno == EMFILE || errno == ENFILE ? MG_E_UNAVAILABLE : MG_E_INTERNAL,
+        return mg_err_set(err,
+                          errno == EMFILE || errno == ENFILE ? MG_E_UNAVAILABLE : MG_E_INTERNAL,
                           "cannot make a link between processes: %s", strerror(errno));
     fds[0] = pair[0];
     fds[1] = pair[1];
@@ -80,7 +86,8 @@ enum mg_err mg_msg_send(int sock, const struct mg_msg *msg, const int *fds, size
     return n == (ssize_t)sizeof *msg ? MG_OK : MG_E_UNAVAILABLE;
 }
 
-enum mg_err mg_msg_send_wait(int sock, const struct mg_msg *msg, const int *fds, size_t n_fds, int ms)
+enum mg_err mg_msg_send_wait(int sock, const struct mg_msg *msg, const int *fds, size_t n_fds,
+                             int ms)
 {
     while (mg_msg_send(sock, msg, fds, n_fds) != MG_OK) {
         if (errno != EAGAIN && errno != EWOULDBLOCK && errno != ENOBUFS)
@@ -93,7 +100,8 @@ enum mg_err mg_msg_send_wait(int sock, const struct mg_msg *msg, const int *fds,
     return MG_OK;
 }
 
-/* Collects the descriptors; false when there were more than a message may carry (all of them are then closed). */
+/* Collects the descriptors; false when there were more than a message may carry (all of them are
+ * then closed). */
 static bool take_fds(struct msghdr *head, int fds[MG_MSG_MAX_FDS], size_t *n_fds)
 {
     bool fits = !(head->msg_flags & MSG_CTRUNC);
@@ -119,13 +127,15 @@ static bool take_fds(struct msghdr *head, int fds[MG_MSG_MAX_FDS], size_t *n_fds
     return fits;
 }
 
-static bool is_well_formed(const struct mg_msg *msg, ssize_t len, const struct msghdr *head, size_t n_fds)
+static bool is_well_formed(const struct mg_msg *msg, ssize_t len, const struct msghdr *head,
+                           size_t n_fds)
 {
-    return len == (ssize_t)sizeof *msg && !(head->msg_flags & MSG_TRUNC) && msg->version == MG_MSG_VERSION &&
-           msg->length == sizeof *msg && msg->type > MG_MSG_NONE && msg->type < MG_MSG_TYPE_COUNT &&
-           n_fds >= types[msg->type].min_fds && n_fds <= types[msg->type].max_fds && msg->err < MG_ERR_COUNT &&
-           memchr(msg->org, 0, sizeof msg->org) && memchr(msg->text, 0, sizeof msg->text) &&
-           memchr(msg->url, 0, sizeof msg->url);
+    return len == (ssize_t)sizeof *msg && !(head->msg_flags & MSG_TRUNC) &&
+           msg->version == MG_MSG_VERSION && msg->length == sizeof *msg &&
+           msg->type > MG_MSG_NONE && msg->type < MG_MSG_TYPE_COUNT &&
+           n_fds >= types[msg->type].min_fds && n_fds <= types[msg->type].max_fds &&
+           msg->err < MG_ERR_COUNT && memchr(msg->org, 0, sizeof msg->org) &&
+           memchr(msg->text, 0, sizeof msg->text) && memchr(msg->url, 0, sizeof msg->url);
 }
 
 enum mg_err mg_msg_recv(int sock, struct mg_msg *msg, int fds[MG_MSG_MAX_FDS], size_t *n_fds)
@@ -135,8 +145,10 @@ enum mg_err mg_msg_recv(int sock, struct mg_msg *msg, int fds[MG_MSG_MAX_FDS], s
     size_t n = 0;
     struct iovec iov = {.iov_base = &got, .iov_len = sizeof got};
     union control control;
-    struct msghdr head = {
-        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    struct msghdr head = {.msg_iov = &iov,
+                          .msg_iovlen = 1,
+                          .msg_control = control.bytes,
+                          .msg_controllen = sizeof control.bytes};
     ssize_t len;
     do
         len = recvmsg(sock, &head, MSG_CMSG_CLOEXEC);

@@ -1,9 +1,9 @@
 /* The probes: attempts to break out, made natively by each worker at its start.
  *
- * An attempt counts as blocked only when the kernel refuses it (EPERM, EACCES, ENOSYS); any other outcome, also an
- * error further on, means that the call got through. None does harm when it gets through: files keep their size and
- * mode, exec and ptrace are asked with arguments that cannot work, kill with signal 0.
- * Cost: about 20 us for all. */
+ * An attempt counts as blocked only when the kernel refuses it (EPERM, EACCES, ENOSYS); any other
+ * outcome, also an error further on, means that the call got through. None does harm when it gets
+ * through: files keep their size and mode, exec and ptrace are asked with arguments that cannot
+ * work, kill with signal 0. Cost: about 20 us for all. */
 #include "sandbox_parts.h"
 
 #include <errno.h>
@@ -42,9 +42,15 @@ static int open_root(const char *outside)
     return got_fd(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
 
-static int read_outside(const char *outside) { return got_fd(open(outside, O_RDONLY | O_CLOEXEC)); }
+static int read_outside(const char *outside)
+{
+    return got_fd(open(outside, O_RDONLY | O_CLOEXEC));
+}
 
-static int write_outside(const char *outside) { return got_fd(open(outside, O_WRONLY | O_CLOEXEC)); }
+static int write_outside(const char *outside)
+{
+    return got_fd(open(outside, O_WRONLY | O_CLOEXEC));
+}
 
 static int list_outside(const char *outside)
 {
@@ -78,7 +84,10 @@ static int chmod_outside(const char *outside)
     return stat(outside, &st) < 0 ? -1 : chmod(outside, st.st_mode & 07777);
 }
 
-static int chown_outside(const char *outside) { return chown(outside, (uid_t)-1, (gid_t)-1); }
+static int chown_outside(const char *outside)
+{
+    return chown(outside, (uid_t)-1, (gid_t)-1);
+}
 
 static int utime_outside(const char *outside)
 {
@@ -86,7 +95,10 @@ static int utime_outside(const char *outside)
     return utimensat(AT_FDCWD, outside, unchanged, 0);
 }
 
-static int xattr_outside(const char *outside) { return setxattr(outside, "user.moongate.probe", "1", 1, 0); }
+static int xattr_outside(const char *outside)
+{
+    return setxattr(outside, "user.moongate.probe", "1", 1, 0);
+}
 
 static int socket_inet(const char *outside)
 {
@@ -152,7 +164,8 @@ static int much_memory(const char *outside)
     if (getrlimit(RLIMIT_DATA, &limit) < 0 || limit.rlim_cur > (1ULL << 46))
         return 0;
     size_t bytes = (size_t)limit.rlim_cur + (1 << 16);
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (at == MAP_FAILED) {
         errno = errno == ENOMEM ? EPERM : errno;
         return -1;
@@ -205,7 +218,8 @@ unsigned mg_probes_escaped(const char *outside)
         if (mg_probes[i].needs_outside && !outside)
             continue;
         errno = 0;
-        if (mg_probes[i].attempt(outside) == 0 || (errno != EPERM && errno != EACCES && errno != ENOSYS))
+        if (mg_probes[i].attempt(outside) == 0 ||
+            (errno != EPERM && errno != EACCES && errno != ENOSYS))
             escaped |= 1u << i;
     }
     return escaped;
@@ -221,8 +235,9 @@ enum mg_err mg_sandbox_probe(const char *outside, struct mg_errmsg *err)
     for (unsigned i = 0; mg_probes[i].name; i++)
         if (escaped & 1u << i)
             mg_buf_printf(&names, "%s%s", names.len ? "; " : "", mg_probes[i].name);
-    enum mg_err code = mg_err_set(err, MG_E_FORBIDDEN, "the sandbox does not hold on this kernel: it let us %s",
-                                  names.data ? names.data : "out");
+    enum mg_err code =
+        mg_err_set(err, MG_E_FORBIDDEN, "the sandbox does not hold on this kernel: it let us %s",
+                   names.data ? names.data : "out");
     mg_buf_fini(&names);
     return code;
 }

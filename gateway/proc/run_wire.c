@@ -1,5 +1,5 @@
-/* Runs on the wire: requests and results as packs (pack.h). The order of the fields below is the format; its number
- * comes first, so that processes of two versions never misread each other. */
+/* Runs on the wire: requests and results as packs (pack.h). The order of the fields below is the
+ * format; its number comes first, so that processes of two versions never misread each other. */
 #include "moongate/run_wire.h"
 
 enum { WIRE_VERSION = 2, BODY_ALIGN = 64 };

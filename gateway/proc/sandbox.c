@@ -1,9 +1,10 @@
 /* The sandbox, layer by layer.
  *
- * The order is the point: folders are opened for Landlock while the process may still see them (a change of uid or of
- * the mount namespace takes that away); namespaces before capabilities are dropped; no_new_privs before Landlock and
- * seccomp, which demand it of the unprivileged; seccomp last, because it forbids the calls of all others.
- * Cost: 0.2 ms, with the namespaces about 1 ms. */
+ * The order is the point: folders are opened for Landlock while the process may still see them (a
+ * change of uid or of the mount namespace takes that away); namespaces before capabilities are
+ * dropped; no_new_privs before Landlock and seccomp, which demand it of the unprivileged; seccomp
+ * last, because it forbids the calls of all others. Cost: 0.2 ms, with the namespaces about 1 ms.
+ */
 #include "sandbox_parts.h"
 
 #include <errno.h>
@@ -24,11 +25,16 @@ static const struct {
     const char *name;
     int clone_flag;
 } layers_table[] = {
-    {MG_LAYER_RLIMIT, "rlimit", 0},           {MG_LAYER_NNP, "no_new_privs", 0},
-    {MG_LAYER_FDS, "descriptors", 0},         {MG_LAYER_LANDLOCK, "landlock", 0},
-    {MG_LAYER_SECCOMP, "seccomp", 0},         {MG_LAYER_UID, "uid", 0},
-    {MG_LAYER_USERNS, "userns", CLONE_NEWUSER}, {MG_LAYER_NETNS, "netns", CLONE_NEWNET},
-    {MG_LAYER_IPCNS, "ipcns", CLONE_NEWIPC},  {MG_LAYER_UTSNS, "utsns", CLONE_NEWUTS},
+    {MG_LAYER_RLIMIT, "rlimit", 0},
+    {MG_LAYER_NNP, "no_new_privs", 0},
+    {MG_LAYER_FDS, "descriptors", 0},
+    {MG_LAYER_LANDLOCK, "landlock", 0},
+    {MG_LAYER_SECCOMP, "seccomp", 0},
+    {MG_LAYER_UID, "uid", 0},
+    {MG_LAYER_USERNS, "userns", CLONE_NEWUSER},
+    {MG_LAYER_NETNS, "netns", CLONE_NEWNET},
+    {MG_LAYER_IPCNS, "ipcns", CLONE_NEWIPC},
+    {MG_LAYER_UTSNS, "utsns", CLONE_NEWUTS},
     {MG_LAYER_MOUNTNS, "mountns", CLONE_NEWNS},
 };
 enum { N_LAYERS = sizeof layers_table / sizeof *layers_table };
@@ -41,7 +47,8 @@ const char *mg_layer_name(enum mg_sandbox_layer layer)
     return "unknown";
 }
 
-/* ---- rlimits ----------------------------------------------------------------------------------------- */
+/* ---- rlimits
+ * ----------------------------------------------------------------------------------------- */
 
 static enum mg_err limit_resources(const struct mg_sandbox *box, struct mg_errmsg *err)
 {
@@ -67,12 +74,14 @@ static enum mg_err limit_resources(const struct mg_sandbox *box, struct mg_errms
         if (getrlimit(limits[i].resource, &now) == 0 && now.rlim_max < limit.rlim_max)
             limit.rlim_cur = limit.rlim_max = now.rlim_max;
         if (setrlimit(limits[i].resource, &limit) < 0)
-            return mg_err_set(err, MG_E_FORBIDDEN, "cannot set %s: %s", limits[i].name, strerror(errno));
+            return mg_err_set(err, MG_E_FORBIDDEN, "cannot set %s: %s", limits[i].name,
+                              strerror(errno));
     }
     return MG_OK;
 }
 
-/* ---- descriptors ------------------------------------------------------------------------------------- */
+/* ---- descriptors
+ * ------------------------------------------------------------------------------------- */
 
 static int compare_ints(const void *a, const void *b)
 {
@@ -85,7 +94,8 @@ static enum mg_err close_others(const struct mg_sandbox *box, int ruleset, struc
 {
     int keep[MAX_KEPT + 1];
     if (box->n_keep_fds > MAX_KEPT)
-        return mg_err_set(err, MG_E_INVALID, "more than %d descriptors are to be kept open", (int)MAX_KEPT);
+        return mg_err_set(err, MG_E_INVALID, "more than %d descriptors are to be kept open",
+                          (int)MAX_KEPT);
     size_t n = box->n_keep_fds;
     if (n)
         memcpy(keep, box->keep_fds, n * sizeof *keep);
@@ -104,13 +114,15 @@ static enum mg_err close_others(const struct mg_sandbox *box, int ruleset, struc
     return MG_OK;
 }
 
-/* ---- who we are -------------------------------------------------------------------------------------- */
+/* ---- who we are
+ * -------------------------------------------------------------------------------------- */
 
 static unsigned unshare_each(unsigned wanted)
 {
     unsigned got = 0;
     for (size_t i = 0; i < N_LAYERS; i++)
-        if (layers_table[i].clone_flag && layers_table[i].layer & wanted && unshare(layers_table[i].clone_flag) == 0)
+        if (layers_table[i].clone_flag && layers_table[i].layer & wanted &&
+            unshare(layers_table[i].clone_flag) == 0)
             got |= layers_table[i].layer;
     return got;
 }
@@ -124,14 +136,17 @@ static unsigned unshare_all(unsigned wanted)
             flags |= layers_table[i].clone_flag;
     if (flags == 0 || unshare(flags) == 0)
         return wanted;
-    return unshare_each(wanted); /* the user namespace comes first in the table: it may permit the others */
+    return unshare_each(
+        wanted); /* the user namespace comes first in the table: it may permit the others */
 }
 
 static enum mg_err change_uid(const struct mg_sandbox *box, struct mg_errmsg *err)
 {
     gid_t gid = box->gid ? box->gid : box->uid;
-    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(box->uid, box->uid, box->uid) < 0)
-        return mg_err_set(err, MG_E_FORBIDDEN, "cannot become user %u: %s", box->uid, strerror(errno));
+    if (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 ||
+        setresuid(box->uid, box->uid, box->uid) < 0)
+        return mg_err_set(err, MG_E_FORBIDDEN, "cannot become user %u: %s", box->uid,
+                          strerror(errno));
     return MG_OK;
 }
 
@@ -145,13 +160,16 @@ static enum mg_err drop_capabilities(struct mg_errmsg *err)
     return MG_OK;
 }
 
-static enum mg_err become_less(const struct mg_sandbox *box, unsigned left_out, unsigned *holds, struct mg_errmsg *err)
+static enum mg_err become_less(const struct mg_sandbox *box, unsigned left_out, unsigned *holds,
+                               struct mg_errmsg *err)
 {
-    unsigned wanted = (MG_LAYER_USERNS | MG_LAYER_NETNS | MG_LAYER_IPCNS | MG_LAYER_UTSNS | MG_LAYER_MOUNTNS) &
-                      ~left_out;
+    unsigned wanted =
+        (MG_LAYER_USERNS | MG_LAYER_NETNS | MG_LAYER_IPCNS | MG_LAYER_UTSNS | MG_LAYER_MOUNTNS) &
+        ~left_out;
     int death_signal = 0;
     prctl(PR_GET_PDEATHSIG, &death_signal, 0, 0, 0);
-    /* Where unprivileged user namespaces are off, root can still have the others before it steps down. */
+    /* Where unprivileged user namespaces are off, root can still have the others before it steps
+     * down. */
     unsigned got = 0;
     if (geteuid() == 0)
         got |= unshare_all(wanted & ~(unsigned)MG_LAYER_USERNS);
@@ -165,18 +183,19 @@ static enum mg_err become_less(const struct mg_sandbox *box, unsigned left_out, 
     enum mg_err code = drop_capabilities(err);
     if (code != MG_OK)
         return code;
-    /* Not dumpable: other processes of the same user cannot look into this one, and /proc/self belongs to root. The
-     * kernel forgot the death signal when the credentials changed. */
+    /* Not dumpable: other processes of the same user cannot look into this one, and /proc/self
+     * belongs to root. The kernel forgot the death signal when the credentials changed. */
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0);
     *holds |= got;
     return MG_OK;
 }
 
-/* ---- all of it --------------------------------------------------------------------------------------- */
+/* ---- all of it
+ * --------------------------------------------------------------------------------------- */
 
-enum mg_err mg_sandbox_enter_without(const struct mg_sandbox *box, unsigned left_out, int abi, unsigned *layers,
-                                     struct mg_errmsg *err)
+enum mg_err mg_sandbox_enter_without(const struct mg_sandbox *box, unsigned left_out, int abi,
+                                     unsigned *layers, struct mg_errmsg *err)
 {
     unsigned holds = 0;
     int ruleset = -1;
@@ -187,7 +206,8 @@ enum mg_err mg_sandbox_enter_without(const struct mg_sandbox *box, unsigned left
     /* Lazily bound symbols and the filter are made before anything is closed. */
     if (!(left_out & MG_LAYER_SECCOMP) && (code = mg_sandbox_prepare(err)) != MG_OK)
         return code;
-    if (!(left_out & MG_LAYER_LANDLOCK) && (code = mg_landlock_rules(box, abi, &ruleset, err)) != MG_OK)
+    if (!(left_out & MG_LAYER_LANDLOCK) &&
+        (code = mg_landlock_rules(box, abi, &ruleset, err)) != MG_OK)
         return code;
     if (!(left_out & MG_LAYER_RLIMIT)) {
         if ((code = limit_resources(box, err)) != MG_OK)

@@ -1,7 +1,8 @@
-/* What the sandbox is worth on this machine: all layers and probes, tried in a forked child, a line each.
+/* What the sandbox is worth on this machine: all layers and probes, tried in a forked child, a line
+ * each.
  *
- * Cost: a fork and about 5 ms. The caller may be a process with threads: the child calls nothing that takes a lock
- * except malloc, which glibc makes usable after fork. */
+ * Cost: a fork and about 5 ms. The caller may be a process with threads: the child calls nothing
+ * that takes a lock except malloc, which glibc makes usable after fork. */
 #include "sandbox_parts.h"
 
 #include <errno.h>
@@ -60,11 +61,13 @@ static void write_lines(const struct verdict *verdict, struct mg_buf *out)
 enum mg_err mg_sandbox_report(struct mg_buf *out, unsigned *layers, struct mg_errmsg *err)
 {
     char folder[] = "/tmp/moongate-doctor-XXXXXX", inside[64], outside[64];
-    struct verdict verdict = {.err = MG_E_INTERNAL, .msg = {"the confined process ended before it could report"}};
+    struct verdict verdict = {.err = MG_E_INTERNAL,
+                              .msg = {"the confined process ended before it could report"}};
     enum mg_err code = MG_OK;
     int pipe_fds[2] = {-1, -1}, fd;
     if (!mkdtemp(folder))
-        return mg_err_set(err, MG_E_IO, "cannot make a folder in /tmp for the sandbox's probes: %s", strerror(errno));
+        return mg_err_set(err, MG_E_IO, "cannot make a folder in /tmp for the sandbox's probes: %s",
+                          strerror(errno));
     (void)!snprintf(inside, sizeof inside, "%s/inside", folder);
     (void)!snprintf(outside, sizeof outside, "%s/outside", folder);
     if (mkdir(inside, 0700) < 0 || (fd = open(outside, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) < 0) {
@@ -95,7 +98,9 @@ enum mg_err mg_sandbox_report(struct mg_buf *out, unsigned *layers, struct mg_er
     if (verdict.err != MG_OK)
         code = mg_err_set(err, verdict.err, "%s", verdict.msg.text);
     else if (verdict.escaped)
-        code = mg_err_set(err, MG_E_FORBIDDEN, "the sandbox does not hold on this kernel: see the lines that say ESCAPED");
+        code =
+            mg_err_set(err, MG_E_FORBIDDEN,
+                       "the sandbox does not hold on this kernel: see the lines that say ESCAPED");
 out:
     for (int i = 0; i < 2; i++)
         if (pipe_fds[i] >= 0)

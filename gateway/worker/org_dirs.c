@@ -1,8 +1,9 @@
 /* The folders of organisations.
  *
- * The owner of an organisation's fd folder says which uid its workers have, so nothing else has to be kept, and a
- * uid is never given to a second organisation while the first one's files are there. Cost: a few system calls at the
- * start of a worker, one listing of data_dir/orgs for a new organisation. */
+ * The owner of an organisation's fd folder says which uid its workers have, so nothing else has to
+ * be kept, and a uid is never given to a second organisation while the first one's files are there.
+ * Cost: a few system calls at the start of a worker, one listing of data_dir/orgs for a new
+ * organisation. */
 #include "org_dirs.h"
 
 #include <ctype.h>
@@ -32,7 +33,10 @@ static enum mg_err failed(struct mg_errmsg *err, const char *what, const char *p
     return mg_err_set(err, MG_E_IO, "cannot %s %s: %s", what, path, strerror(errno));
 }
 
-static bool fits(int printed, size_t size) { return printed >= 0 && (size_t)printed < size; }
+static bool fits(int printed, size_t size)
+{
+    return printed >= 0 && (size_t)printed < size;
+}
 
 static enum mg_err make_dir(const char *path, mode_t mode, struct mg_errmsg *err)
 {
@@ -49,7 +53,8 @@ static unsigned next_uid(const char *orgs_dir, unsigned base_uid)
     for (struct dirent *entry; (entry = readdir(dir));) {
         char path[320];
         struct stat st;
-        if (entry->d_name[0] != '.' && fits(snprintf(path, sizeof path, "%s/fd", entry->d_name), sizeof path) &&
+        if (entry->d_name[0] != '.' &&
+            fits(snprintf(path, sizeof path, "%s/fd", entry->d_name), sizeof path) &&
             fstatat(dirfd(dir), path, &st, AT_SYMLINK_NOFOLLOW) == 0 && st.st_uid >= next &&
             st.st_uid < base_uid + MAX_ORGS)
             next = st.st_uid + 1;
@@ -58,15 +63,16 @@ static unsigned next_uid(const char *orgs_dir, unsigned base_uid)
     return next;
 }
 
-enum mg_err org_dirs_make(const char *data_dir, const char *org, unsigned base_uid, char *dir, size_t dir_size,
-                          unsigned *uid, struct mg_errmsg *err)
+enum mg_err org_dirs_make(const char *data_dir, const char *org, unsigned base_uid, char *dir,
+                          size_t dir_size, unsigned *uid, struct mg_errmsg *err)
 {
     static const char *const names[] = {"fd", "cache", "scratch"};
     char orgs[4096], path[4096];
     struct stat st;
     unsigned owner = 0;
     if (!org_name_valid(org))
-        return mg_err_set(err, MG_E_INVALID, "an organisation's name has letters, digits, '-', '_' and '.'");
+        return mg_err_set(err, MG_E_INVALID,
+                          "an organisation's name has letters, digits, '-', '_' and '.'");
     if (!fits(snprintf(orgs, sizeof orgs, "%s/orgs", data_dir), sizeof orgs) ||
         !fits(snprintf(dir, dir_size, "%s/%s", orgs, org), dir_size))
         return mg_err_set(err, MG_E_INVALID, "the path of the data directory is too long");

@@ -6,18 +6,19 @@
 #include "moongate/worker.h"
 
 struct worker_start {
-    int sock;       /* the link to the front */
+    int sock; /* the link to the front */
     int channel_fd;
-    const char *org_dir;                     /* data_dir/orgs/<org>, with fd, cache and scratch in it */
-    const struct mg_mount *layers;           /* example data and mounts, opened by the zygote */
+    const char *org_dir;           /* data_dir/orgs/<org>, with fd, cache and scratch in it */
+    const struct mg_mount *layers; /* example data and mounts, opened by the zygote */
     size_t n_layers;
-    const char *const *read_paths;           /* NULL-terminated */
-    const char *outside;                     /* for the sandbox's probes */
-    unsigned uid;                            /* 0: stay */
+    const char *const *read_paths; /* NULL-terminated */
+    const char *outside;           /* for the sandbox's probes */
+    unsigned uid;                  /* 0: stay */
     size_t data_bytes;
 };
 
-/* In the forked process: confines it, warms it, serves until the link ends. Returns the exit code. */
+/* In the forked process: confines it, warms it, serves until the link ends. Returns the exit code.
+ */
 int mg_worker_main(const struct worker_start *start);
 
 #endif

@@ -1,10 +1,11 @@
 /* The loop of a worker: confine, warm, say READY; then one run after the other.
  *
- * Everything that the front sends is copied out of shared memory before it is looked at; what goes back is written
- * once, followed by its message. Bundles are kept mapped by code hash, the 32 used last; front and worker keep the
- * same list by the same rule (a run moves its hash to the front, the last one falls out), so that the front knows
- * when to attach the descriptor; should they ever differ, the answer is MG_E_CONFLICT and the run comes again with
- * it. The process ends when the front does. */
+ * Everything that the front sends is copied out of shared memory before it is looked at; what goes
+ * back is written once, followed by its message. Bundles are kept mapped by code hash, the 32 used
+ * last; front and worker keep the same list by the same rule (a run moves its hash to the front,
+ * the last one falls out), so that the front knows when to attach the descriptor; should they ever
+ * differ, the answer is MG_E_CONFLICT and the run comes again with it. The process ends when the
+ * front does. */
 #include "process.h"
 
 #include "moongate/codec.h"
@@ -22,7 +23,14 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUNDLES = 32, BUNDLE_MAX = 64 << 20, FILE_MAX = 1 << 30, GZIP_MIN = 256, EXIT_SANDBOX = 3, EXIT_BROKEN = 4 };
+enum {
+    BUNDLES = 32,
+    BUNDLE_MAX = 64 << 20,
+    FILE_MAX = 1 << 30,
+    GZIP_MIN = 256,
+    EXIT_SANDBOX = 3,
+    EXIT_BROKEN = 4
+};
 
 struct bundle {
     struct mg_hash code;
@@ -43,7 +51,10 @@ struct worker {
 };
 
 /* The link is the worker's reason to be: without it there is nobody to tell. */
-static _Noreturn void leave(int code) { _exit(code); }
+static _Noreturn void leave(int code)
+{
+    _exit(code);
+}
 
 static void send_or_leave(struct worker *w, const struct mg_msg *msg)
 {
@@ -72,18 +83,21 @@ static void receive(struct worker *w, struct mg_msg *msg, int *fd)
     }
 }
 
-/* The answer to what the current run asked for. Anything else now is a front that has lost count. */
-static void receive_answer(struct worker *w, enum mg_msg_type type, uint64_t tag, struct mg_msg *msg, int *fd)
+/* The answer to what the current run asked for. Anything else now is a front that has lost count.
+ */
+static void receive_answer(struct worker *w, enum mg_msg_type type, uint64_t tag,
+                           struct mg_msg *msg, int *fd)
 {
     receive(w, msg, fd);
     if (msg->type != type || msg->id != w->run || msg->tag != tag) {
-        mg_log_error("worker: expected %s of run %llu, got %s", mg_msg_name(type), (unsigned long long)w->run,
-                     mg_msg_name(msg->type));
+        mg_log_error("worker: expected %s of run %llu, got %s", mg_msg_name(type),
+                     (unsigned long long)w->run, mg_msg_name(msg->type));
         leave(EXIT_BROKEN);
     }
 }
 
-/* ---- what a run asks of the front -------------------------------------------------------------------- */
+/* ---- what a run asks of the front
+ * -------------------------------------------------------------------- */
 
 /* Copies a memfd of `bytes` behind what `out` holds. */
 static enum mg_err copy_memfd(int fd, uint64_t bytes, struct mg_buf *out, struct mg_errmsg *err)
@@ -99,8 +113,8 @@ static enum mg_err copy_memfd(int fd, uint64_t bytes, struct mg_buf *out, struct
     return mg_buf_status(out, err);
 }
 
-static enum mg_err host_call(void *context, const struct mg_run_request *request, struct mg_buf *result,
-                             struct mg_errmsg *err)
+static enum mg_err host_call(void *context, const struct mg_run_request *request,
+                             struct mg_buf *result, struct mg_errmsg *err)
 {
     struct worker *w = context;
     struct mg_buf packed;
@@ -111,7 +125,8 @@ static enum mg_err host_call(void *context, const struct mg_run_request *request
     if (packed.failed) {
         bool too_large = packed.over_limit;
         mg_buf_fini(&packed);
-        return too_large ? mg_err_set(err, MG_E_ARGUMENT, "the arguments of a run may have %d bytes at most",
+        return too_large ? mg_err_set(err, MG_E_ARGUMENT,
+                                      "the arguments of a run may have %d bytes at most",
                                       (int)MG_CHANNEL_RESULT)
                          : mg_err_set(err, MG_E_NOMEM, "out of memory");
     }
@@ -134,15 +149,16 @@ static enum mg_err host_call(void *context, const struct mg_run_request *request
     return code;
 }
 
-static enum mg_err host_fetch(void *context, const char *url, uint64_t offset, uint64_t bytes, int *fd,
-                              struct mg_errmsg *err)
+static enum mg_err host_fetch(void *context, const char *url, uint64_t offset, uint64_t bytes,
+                              int *fd, struct mg_errmsg *err)
 {
     struct worker *w = context;
     struct mg_msg msg;
     int got;
     mg_msg_init(&msg, MG_MSG_FETCH);
     if (strlen(url) >= sizeof msg.url)
-        return mg_err_set(err, MG_E_ARGUMENT, "a URL may have %zu bytes at most", sizeof msg.url - 1);
+        return mg_err_set(err, MG_E_ARGUMENT, "a URL may have %zu bytes at most",
+                          sizeof msg.url - 1);
     msg.id = w->run;
     msg.tag = ++w->next_tag;
     msg.offset = offset;
@@ -167,7 +183,8 @@ static enum mg_err host_fetch(void *context, const char *url, uint64_t offset, u
     return MG_OK;
 }
 
-/* ---- bundles ----------------------------------------------------------------------------------------- */
+/* ---- bundles
+ * ----------------------------------------------------------------------------------------- */
 
 static void drop_bundle(struct bundle *bundle)
 {
@@ -176,7 +193,8 @@ static void drop_bundle(struct bundle *bundle)
     *bundle = (struct bundle){0};
 }
 
-/* Makes `code` the newest of the list. False: it is not known and no descriptor came with the run. */
+/* Makes `code` the newest of the list. False: it is not known and no descriptor came with the run.
+ */
 static bool find_bundle(struct worker *w, const struct mg_hash *code, int fd)
 {
     struct bundle found = {.code = *code};
@@ -209,13 +227,19 @@ static bool find_bundle(struct worker *w, const struct mg_hash *code, int fd)
     return true;
 }
 
-/* ---- runs -------------------------------------------------------------------------------------------- */
+/* ---- runs
+ * -------------------------------------------------------------------------------------------- */
 
 static void fail(struct mg_run_result *result, enum mg_err err, const char *sentence)
 {
-    struct mg_run_result failed = {.err = err, .status = mg_err_status(err), .message = mg_span(sentence),
-                                   .max_age_s = -1, .retire = result->retire, .lua_us = result->lua_us,
-                                   .encode_us = result->encode_us, .cpu_us = result->cpu_us};
+    struct mg_run_result failed = {.err = err,
+                                   .status = mg_err_status(err),
+                                   .message = mg_span(sentence),
+                                   .max_age_s = -1,
+                                   .retire = result->retire,
+                                   .lua_us = result->lua_us,
+                                   .encode_us = result->encode_us,
+                                   .cpu_us = result->cpu_us};
     *result = failed;
 }
 
@@ -226,15 +250,19 @@ static int64_t now_us(clockid_t clock)
     return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000;
 }
 
-/* Text that gains at least a tenth by it is compressed here, once, so that neither the front nor the cache has to. */
-static void compress_body(struct worker *w, const struct mg_run_request *request, struct mg_run_result *result)
+/* Text that gains at least a tenth by it is compressed here, once, so that neither the front nor
+ * the cache has to. */
+static void compress_body(struct worker *w, const struct mg_run_request *request,
+                          struct mg_run_result *result)
 {
-    if (!request->gzip || !result->compressible || result->err != MG_OK || result->body.len < GZIP_MIN)
+    if (!request->gzip || !result->compressible || result->err != MG_OK ||
+        result->body.len < GZIP_MIN)
         return;
     int64_t start = now_us(CLOCK_MONOTONIC), cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
     w->gzip.len = 0;
     w->gzip.failed = w->gzip.over_limit = false;
-    if (mg_gzip(result->body, &w->gzip) == MG_OK && w->gzip.len <= result->body.len - result->body.len / 10) {
+    if (mg_gzip(result->body, &w->gzip) == MG_OK &&
+        w->gzip.len <= result->body.len - result->body.len / 10) {
         result->identity_bytes = (int64_t)result->body.len;
         result->gzip = true;
         result->body = (struct mg_span){w->gzip.data, w->gzip.len};
@@ -256,7 +284,8 @@ static enum mg_err send_big(struct worker *w, struct mg_span body)
     receive_answer(w, MG_MSG_BIG, 0, &msg, &fd);
     if (!mg_memfd_check(fd, body.len, false))
         leave(EXIT_BROKEN);
-    /* Written, not mapped: no page faults, and no writable mapping stands in the way of the seal. */
+    /* Written, not mapped: no page faults, and no writable mapping stands in the way of the seal.
+     */
     for (size_t done = 0; done < body.len && code == MG_OK;) {
         ssize_t n = pwrite(fd, body.data + done, body.len - done, (off_t)done);
         if (n > 0)
@@ -287,7 +316,8 @@ static void send_result(struct worker *w, struct mg_run_result *result)
     for (;;) {
         if (!pack_meta(w, result)) {
             fail(result, MG_E_UDF_OUTPUT,
-                 "headers, printed lines and dependencies of the run are larger than 1 MB together: print less or "
+                 "headers, printed lines and dependencies of the run are larger than 1 MB "
+                 "together: print less or "
                  "read fewer files in one run");
             continue; /* the error itself always fits */
         }
@@ -329,7 +359,8 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
         mg_vm_run(w->vm, &request, (struct mg_span){w->bundles[0].at, w->bundles[0].len}, &result);
         compress_body(w, &request, &result);
         if (request.result_bytes > 0 && result.body.len > (uint64_t)request.result_bytes)
-            fail(&result, MG_E_UDF_OUTPUT, "the result is larger than the limit: return less, or a coarser resolution");
+            fail(&result, MG_E_UDF_OUTPUT,
+                 "the result is larger than the limit: return less, or a coarser resolution");
     }
     send_result(w, &result);
     if (fd >= 0)
@@ -337,7 +368,8 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
     mg_vm_prepare(w->vm);
 }
 
-/* ---- start ------------------------------------------------------------------------------------------- */
+/* ---- start
+ * ------------------------------------------------------------------------------------------- */
 
 static int open_folder(const char *org_dir, const char *name, char *path, size_t size)
 {
@@ -355,7 +387,8 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     w->files.cache_dirfd = open_folder(start->org_dir, "cache", cache_dir, sizeof cache_dir);
     int scratch = open_folder(start->org_dir, "scratch", scratch_dir, sizeof scratch_dir);
     if (dirfd < 0 || w->files.cache_dirfd < 0 || scratch < 0)
-        return mg_err_set(err, MG_E_IO, "cannot open the folders in %s: %s", start->org_dir, strerror(errno));
+        return mg_err_set(err, MG_E_IO, "cannot open the folders in %s: %s", start->org_dir,
+                          strerror(errno));
     close(scratch);
     w->files.mounts[0] = (struct mg_mount){.dirfd = dirfd, .writable = true};
     w->files.n_mounts = 1;
@@ -370,12 +403,14 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     setenv("TMPDIR", scratch_dir, 1);
     setenv("CPL_TMPDIR", scratch_dir, 1);
 
-    struct mg_vm_host host = {.context = w, .call = host_call, .fetch = host_fetch, .files = &w->files};
+    struct mg_vm_host host = {
+        .context = w, .call = host_call, .fetch = host_fetch, .files = &w->files};
     enum mg_err code = mg_vm_new(&host, &w->vm, err);
     if (code != MG_OK)
         return code;
     struct mg_sandbox box = {.read_paths = start->read_paths,
-                             .write_paths = (const char *const[]){fd_dir, cache_dir, scratch_dir, NULL},
+                             .write_paths =
+                                 (const char *const[]){fd_dir, cache_dir, scratch_dir, NULL},
                              .keep_fds = keep,
                              .n_keep_fds = n,
                              .data_bytes = start->data_bytes,
@@ -385,7 +420,8 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
                              .outside = start->outside};
     code = mg_sandbox_enter(&box, layers, err);
     if (code == MG_OK && (*layers & MG_LAYER_MANDATORY) != MG_LAYER_MANDATORY)
-        code = mg_err_set(err, MG_E_FORBIDDEN, "a mandatory layer of the sandbox is missing (%#x)", *layers);
+        code = mg_err_set(err, MG_E_FORBIDDEN, "a mandatory layer of the sandbox is missing (%#x)",
+                          *layers);
     return code == MG_OK ? mg_gdal_warm(err) : code;
 }
 

@@ -1,9 +1,9 @@
 /* The zygote: forks workers for the front, kills and reaps them.
  *
- * One thread, one poll loop over the control link, the link to the front, and SIGCHLD. It holds the loaded libraries
- * and nothing else: no secrets, no open data. A worker belongs to the link on which it was asked for; when that link
- * ends or is replaced, all its workers are killed, and their ends are told to nobody.
- * Cost: a fork of some 30 MB of mapped, shared pages: 0.3 ms. */
+ * One thread, one poll loop over the control link, the link to the front, and SIGCHLD. It holds the
+ * loaded libraries and nothing else: no secrets, no open data. A worker belongs to the link on
+ * which it was asked for; when that link ends or is replaced, all its workers are killed, and their
+ * ends are told to nobody. Cost: a fork of some 30 MB of mapped, shared pages: 0.3 ms. */
 #include "org_dirs.h"
 #include "process.h"
 
@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -33,7 +34,7 @@ struct child {
 };
 
 struct zygote {
-    const struct mg_zygote_config *config;
+    struct mg_zygote_config config;
     int control, front, signals;
     unsigned link;
     struct child *children;
@@ -44,7 +45,8 @@ struct zygote {
     char outside[4096];
 };
 
-/* System data that GDAL, PROJ and the dynamic linker read while a UDF runs. Those that are not there are passed over. */
+/* System data that GDAL, PROJ and the dynamic linker read while a UDF runs. Those that are not
+ * there are passed over. */
 static const char *const system_paths[] = {
     "/usr/share/proj",
     "/usr/share/gdal",
@@ -58,10 +60,71 @@ static const char *const system_paths[] = {
 /* Where an operator's own PROJ and GDAL say that their data lies. */
 static const char *const data_variables[] = {"PROJ_DATA", "PROJ_LIB", "GDAL_DATA"};
 
-/* ---- set-up ------------------------------------------------------------------------------------------ */
+/* What is left of the environment: a worker must not find an operator's keys and tokens in its
+ * memory. */
+static const char *const kept_variables[] = {
+    "PROJ_DATA", "PROJ_LIB", "GDAL_DATA",       "LANG",         "LC_ALL",       "LC_CTYPE",
+    "TZ",        "PATH",     "LD_LIBRARY_PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS"};
 
-static enum mg_err add_layer(struct zygote *z, const char *name, size_t name_len, const char *path, size_t *n_paths,
-                             struct mg_errmsg *err)
+/* ---- set-up
+ * ------------------------------------------------------------------------------------------ */
+
+static char *copy_text(const char *text)
+{
+    char *copy = text ? strdup(text) : NULL;
+    MG_ASSERT(copy || !text);
+    return copy;
+}
+
+/* The strings of the configuration may lie in the environment, which is wiped. */
+static void copy_config(struct zygote *z, const struct mg_zygote_config *config)
+{
+    size_t n = 0;
+    while (config->mounts && config->mounts[n])
+        n++;
+    const char **mounts = calloc(n + 1, sizeof *mounts);
+    MG_ASSERT(mounts);
+    for (size_t i = 0; i < n; i++)
+        mounts[i] = copy_text(config->mounts[i]);
+    z->config = *config;
+    z->config.data_dir = copy_text(config->data_dir);
+    z->config.lua_dir = copy_text(config->lua_dir);
+    z->config.example_dir = copy_text(config->example_dir);
+    z->config.mounts = mounts;
+}
+
+static void wipe_environment(void)
+{
+    char *kept[sizeof kept_variables / sizeof *kept_variables];
+    size_t n = sizeof kept / sizeof *kept;
+    for (size_t i = 0; i < n; i++)
+        kept[i] = copy_text(getenv(kept_variables[i]));
+    for (char **entry = environ; entry && *entry; entry++)
+        explicit_bzero(*entry, strlen(*entry));
+    clearenv();
+    for (size_t i = 0; i < n; i++)
+        if (kept[i]) {
+            setenv(kept_variables[i], kept[i], 1);
+            free(kept[i]);
+        }
+}
+
+/* Listening sockets, locks and whatever else the master holds are none of a worker's business; and
+ * there may be a pidfd for each of thousands of workers. */
+static void tidy_descriptors(int control)
+{
+    struct rlimit limit;
+    if (control > 3)
+        close_range(3, (unsigned)control - 1, 0);
+    close_range((unsigned)control + 1, ~0u, 0);
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static enum mg_err add_layer(struct zygote *z, const char *name, size_t name_len, const char *path,
+                             size_t *n_paths, struct mg_errmsg *err)
 {
     if (z->n_layers == MAX_LAYERS)
         return mg_err_set(err, MG_E_INVALID, "more than %d mounts", (int)MAX_LAYERS - 1);
@@ -83,9 +146,9 @@ static enum mg_err add_layers(struct zygote *z, struct mg_errmsg *err)
 {
     size_t n = 0;
     enum mg_err code = MG_OK;
-    if (z->config->example_dir)
-        code = add_layer(z, "", 0, z->config->example_dir, &n, err);
-    for (const char *const *m = z->config->mounts; code == MG_OK && m && *m; m++) {
+    if (z->config.example_dir)
+        code = add_layer(z, "", 0, z->config.example_dir, &n, err);
+    for (const char *const *m = z->config.mounts; code == MG_OK && m && *m; m++) {
         const char *is = strchr(*m, '=');
         if (!is || is == *m || !is[1])
             return mg_err_set(err, MG_E_INVALID, "--mount %s: expected NAME=DIR", *m);
@@ -106,20 +169,22 @@ static enum mg_err set_up(struct zygote *z, struct mg_errmsg *err)
     sigset_t set;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || (z->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+    if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 ||
+        (z->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         return mg_err_set(err, MG_E_INTERNAL, "cannot watch for SIGCHLD: %s", strerror(errno));
     enum mg_err code = add_layers(z, err);
     if (code == MG_OK)
-        code = org_dirs_outside(z->config->data_dir, z->outside, sizeof z->outside, err);
+        code = org_dirs_outside(z->config.data_dir, z->outside, sizeof z->outside, err);
     if (code == MG_OK)
         code = mg_sandbox_prepare(err);
     if (code == MG_OK)
-        code = mg_vm_setup(z->config->lua_dir, err);
+        code = mg_vm_setup(z->config.lua_dir, err);
     tzset(); /* read once here, so that workers need not */
     return code;
 }
 
-/* ---- workers ----------------------------------------------------------------------------------------- */
+/* ---- workers
+ * ----------------------------------------------------------------------------------------- */
 
 static void tell_front(struct zygote *z, const struct mg_msg *msg)
 {
@@ -137,7 +202,8 @@ static void tell_exited(struct zygote *z, uint64_t id, int status)
     tell_front(z, &msg);
 }
 
-static _Noreturn void become_worker(struct zygote *z, const struct worker_start *start, pid_t zygote)
+static _Noreturn void become_worker(struct zygote *z, const struct worker_start *start,
+                                    pid_t zygote)
 {
     sigset_t none;
     sigemptyset(&none);
@@ -151,7 +217,8 @@ static _Noreturn void become_worker(struct zygote *z, const struct worker_start 
     _exit(mg_worker_main(start));
 }
 
-static enum mg_err spawn(struct zygote *z, const struct mg_msg *msg, const int fds[2], struct mg_errmsg *err)
+static enum mg_err spawn(struct zygote *z, const struct mg_msg *msg, const int fds[2],
+                         struct mg_errmsg *err)
 {
     char org_dir[4096];
     struct worker_start start = {.sock = fds[0],
@@ -161,9 +228,9 @@ static enum mg_err spawn(struct zygote *z, const struct mg_msg *msg, const int f
                                  .n_layers = z->n_layers,
                                  .read_paths = z->read_paths,
                                  .outside = z->outside,
-                                 .data_bytes = z->config->data_bytes};
-    enum mg_err code = org_dirs_make(z->config->data_dir, msg->org, z->config->base_uid, org_dir, sizeof org_dir,
-                                     &start.uid, err);
+                                 .data_bytes = z->config.data_bytes};
+    enum mg_err code = org_dirs_make(z->config.data_dir, msg->org, z->config.base_uid, org_dir,
+                                     sizeof org_dir, &start.uid, err);
     if (code != MG_OK)
         return code;
     if (z->n_children == MAX_WORKERS)
@@ -183,7 +250,8 @@ static enum mg_err spawn(struct zygote *z, const struct mg_msg *msg, const int f
         become_worker(z, &start, zygote);
     /* Until it is reaped, which happens here alone, the pid cannot mean another process. */
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    z->children[z->n_children++] = (struct child){.id = msg->id, .pid = pid, .pidfd = pidfd, .link = z->link};
+    z->children[z->n_children++] =
+        (struct child){.id = msg->id, .pid = pid, .pidfd = pidfd, .link = z->link};
     struct mg_msg answer;
     mg_msg_init(&answer, MG_MSG_SPAWNED);
     answer.id = msg->id;
@@ -224,7 +292,8 @@ static void reap(struct zygote *z)
         }
 }
 
-/* ---- links ------------------------------------------------------------------------------------------- */
+/* ---- links
+ * ------------------------------------------------------------------------------------------- */
 
 static void lose_front(struct zygote *z)
 {
@@ -292,7 +361,10 @@ int mg_zygote_main(int control, void *config)
 {
     static struct zygote z;
     struct mg_errmsg err = {{0}};
-    z = (struct zygote){.config = config, .control = control, .front = -1, .signals = -1};
+    z = (struct zygote){.control = control, .front = -1, .signals = -1};
+    tidy_descriptors(control);
+    copy_config(&z, config);
+    wipe_environment();
     enum mg_err code = set_up(&z, &err);
     if (code != MG_OK) {
         mg_log_error("workers cannot be started: %s", err.text[0] ? err.text : mg_err_text(code));

@@ -1,5 +1,6 @@
-/* The master: starts and connects children, restarts a killed one, kills a hung one, stops in order. The children
- * report what they see to the test by a pipe; nothing is timed, the test waits for what must come. */
+/* The master: starts and connects children, restarts a killed one, kills a hung one, stops in
+ * order. The children report what they see to the test by a pipe; nothing is timed, the test waits
+ * for what must come. */
 #include "moongate/master.h"
 
 #include <errno.h>
@@ -16,7 +17,7 @@
 
 #include <cmocka.h>
 
-static int events[2];      /* one struct event each */
+static int events[2]; /* one struct event each */
 static char run_dir[] = "/tmp/mg-master-XXXXXX";
 
 struct event {
@@ -39,7 +40,8 @@ static struct event seen[256];
 static size_t n_seen;
 static pid_t running; /* the master of the test, killed when it fails */
 
-/* The first event named `what` of `role` (0: any) that was not taken before. Ends the test after 60 s without any. */
+/* The first event named `what` of `role` (0: any) that was not taken before. Ends the test after 60
+ * s without any. */
 static struct event await(const char *what, int role)
 {
     for (size_t i = 0;; i++) {
@@ -78,7 +80,8 @@ static int child_main(int control, void *context)
         for (;;)
             pause();
     for (;;) {
-        struct pollfd entries[] = {{.fd = control, .events = POLLIN}, {.fd = peer, .events = POLLIN}};
+        struct pollfd entries[] = {{.fd = control, .events = POLLIN},
+                                   {.fd = peer, .events = POLLIN}};
         struct mg_msg msg;
         int fd, fds[MG_MSG_MAX_FDS];
         size_t n_fds;
@@ -174,7 +177,8 @@ static void test_restart(void **state)
     pid_t pids[] = {[MG_CHILD_FRONT] = await("started", MG_CHILD_FRONT).pid,
                     [MG_CHILD_ZYGOTE] = await("started", MG_CHILD_ZYGOTE).pid};
     for (int i = 0; i < 6; i++) {
-        int role = i % 2 ? MG_CHILD_FRONT : MG_CHILD_ZYGOTE, other = i % 2 ? MG_CHILD_ZYGOTE : MG_CHILD_FRONT;
+        int role = i % 2 ? MG_CHILD_FRONT : MG_CHILD_ZYGOTE,
+            other = i % 2 ? MG_CHILD_ZYGOTE : MG_CHILD_FRONT;
         assert_int_equal(await("word", other).value, pids[role]); /* they are linked */
         assert_int_equal(await("word", role).value, pids[other]);
         assert_int_equal(kill(pids[role], SIGKILL), 0);
@@ -282,8 +286,9 @@ static int remove_run_dir(void **state)
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, fresh_pipe, close_pipe)
-    const struct CMUnitTest tests[] = {TEST(test_life),          TEST(test_restart),      TEST(test_hung),
-                                       TEST(test_deaf_front),    TEST(test_second_signal), TEST(test_broken_setup),
+    const struct CMUnitTest tests[] = {TEST(test_life),          TEST(test_restart),
+                                       TEST(test_hung),          TEST(test_deaf_front),
+                                       TEST(test_second_signal), TEST(test_broken_setup),
                                        TEST(test_master_killed)};
     return cmocka_run_group_tests(tests, make_run_dir, remove_run_dir);
 }

@@ -101,7 +101,10 @@ static int plain_file(void)
     unlink(name);
     return ftruncate(fd, 4096) == 0 ? fd : -1;
 }
-static int character_device(void) { return open("/dev/zero", O_RDWR); }
+static int character_device(void)
+{
+    return open("/dev/zero", O_RDWR);
+}
 static int a_pipe(void)
 {
     int fds[2];

@@ -1,4 +1,5 @@
-/* Messages: what fits arrives as it was sent; what does not fit is refused, and no descriptor stays behind. */
+/* Messages: what fits arrives as it was sent; what does not fit is refused, and no descriptor stays
+ * behind. */
 #include "moongate/msg.h"
 
 #include <dirent.h>
@@ -44,15 +45,42 @@ static void send_raw(int sock, const void *data, size_t len, const int *fds, siz
     assert_int_equal(sendmsg(sock, &head, 0), (ssize_t)len);
 }
 
-static void change_version(struct mg_msg *m) { m->version = 2; }
-static void change_type_none(struct mg_msg *m) { m->type = MG_MSG_NONE; }
-static void change_type_high(struct mg_msg *m) { m->type = MG_MSG_TYPE_COUNT; }
-static void change_length(struct mg_msg *m) { m->length--; }
-static void change_err(struct mg_msg *m) { m->err = MG_ERR_COUNT; }
-static void change_org(struct mg_msg *m) { memset(m->org, 'x', sizeof m->org); }
-static void change_text(struct mg_msg *m) { memset(m->text, 'x', sizeof m->text); }
-static void change_url(struct mg_msg *m) { memset(m->url, 'x', sizeof m->url); }
-static void change_nothing(struct mg_msg *m) { (void)m; }
+static void change_version(struct mg_msg *m)
+{
+    m->version = 2;
+}
+static void change_type_none(struct mg_msg *m)
+{
+    m->type = MG_MSG_NONE;
+}
+static void change_type_high(struct mg_msg *m)
+{
+    m->type = MG_MSG_TYPE_COUNT;
+}
+static void change_length(struct mg_msg *m)
+{
+    m->length--;
+}
+static void change_err(struct mg_msg *m)
+{
+    m->err = MG_ERR_COUNT;
+}
+static void change_org(struct mg_msg *m)
+{
+    memset(m->org, 'x', sizeof m->org);
+}
+static void change_text(struct mg_msg *m)
+{
+    memset(m->text, 'x', sizeof m->text);
+}
+static void change_url(struct mg_msg *m)
+{
+    memset(m->url, 'x', sizeof m->url);
+}
+static void change_nothing(struct mg_msg *m)
+{
+    (void)m;
+}
 
 static const struct {
     enum mg_msg_type type;

@@ -1,4 +1,5 @@
-/* Runs on the wire: what is packed comes back; every cut and every flipped byte is refused or read, never a crash. */
+/* Runs on the wire: what is packed comes back; every cut and every flipped byte is refused or read,
+ * never a crash. */
 #include "moongate/run_wire.h"
 
 #include <setjmp.h>
@@ -55,7 +56,10 @@ static const struct mg_run_result result = {.err = MG_E_UDF,
                                             .deps = {"D", 1},
                                             .body = {"the body of it", 14}};
 
-static void assert_span(struct mg_span a, struct mg_span b) { assert_true(mg_span_eq(a, b)); }
+static void assert_span(struct mg_span a, struct mg_span b)
+{
+    assert_true(mg_span_eq(a, b));
+}
 
 static void test_request(void **state)
 {
@@ -84,9 +88,11 @@ static void test_request(void **state)
     assert_int_equal(got.lua_bytes, 1 << 28);
     assert_int_equal(got.result_bytes, 1 << 26);
     for (size_t len = 0; len < packed.len; len++) /* every cut */
-        assert_int_equal(mg_run_request_unpack((struct mg_span){packed.data, len}, &got), MG_E_INVALID);
+        assert_int_equal(mg_run_request_unpack((struct mg_span){packed.data, len}, &got),
+                         MG_E_INVALID);
     mg_buf_char(&packed, 'n'); /* and something more */
-    assert_int_equal(mg_run_request_unpack((struct mg_span){packed.data, packed.len}, &got), MG_E_INVALID);
+    assert_int_equal(mg_run_request_unpack((struct mg_span){packed.data, packed.len}, &got),
+                     MG_E_INVALID);
     mg_buf_fini(&packed);
 }
 
@@ -124,7 +130,8 @@ static void test_result(void **state)
     memcpy(&head, packed.data, sizeof head);
     assert_int_equal(got.body.data - packed.data, mg_result_body_offset(&head));
     size_t meta_end = sizeof head + head.meta_bytes;
-    for (size_t len = 0; len < packed.len; len++) { /* every cut: only the one behind the meta is whole */
+    for (size_t len = 0; len < packed.len;
+         len++) { /* every cut: only the one behind the meta is whole */
         enum mg_err code = mg_run_result_unpack((struct mg_span){packed.data, len}, &got);
         assert_int_equal(code, len == meta_end ? MG_OK : MG_E_INVALID);
     }
@@ -152,11 +159,13 @@ static void test_flipped(void **state)
             copy[i] = (char)value;
             if (mg_run_result_unpack((struct mg_span){copy, packed.len}, &got) != MG_OK)
                 continue;
-            const struct mg_span spans[] = {got.message, got.file, got.traceback, got.log, got.codec,
-                                            got.mime,    got.headers, got.deps,   got.body};
+            const struct mg_span spans[] = {got.message, got.file,  got.traceback,
+                                            got.log,     got.codec, got.mime,
+                                            got.headers, got.deps,  got.body};
             for (size_t k = 0; k < sizeof spans / sizeof *spans; k++)
-                assert_true(spans[k].len == 0 || (spans[k].data >= copy && spans[k].len <= packed.len &&
-                                                  spans[k].data + spans[k].len <= copy + packed.len));
+                assert_true(spans[k].len == 0 ||
+                            (spans[k].data >= copy && spans[k].len <= packed.len &&
+                             spans[k].data + spans[k].len <= copy + packed.len));
         }
     free(copy);
     mg_buf_fini(&packed);
@@ -177,9 +186,11 @@ static void test_huge_head(void **state)
         meta.meta_bytes = huge[i];
         body.body_bytes = huge[i];
         memcpy(packed.data, &meta, sizeof meta);
-        assert_int_equal(mg_run_result_unpack((struct mg_span){packed.data, packed.len}, &got), MG_E_INVALID);
+        assert_int_equal(mg_run_result_unpack((struct mg_span){packed.data, packed.len}, &got),
+                         MG_E_INVALID);
         memcpy(packed.data, &body, sizeof body);
-        assert_int_equal(mg_run_result_unpack((struct mg_span){packed.data, packed.len}, &got), MG_E_INVALID);
+        assert_int_equal(mg_run_result_unpack((struct mg_span){packed.data, packed.len}, &got),
+                         MG_E_INVALID);
         memcpy(packed.data, &head, sizeof head);
     }
     mg_buf_fini(&packed);
@@ -187,7 +198,8 @@ static void test_huge_head(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_request), cmocka_unit_test(test_result),
-                                       cmocka_unit_test(test_flipped), cmocka_unit_test(test_huge_head)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_request), cmocka_unit_test(test_result),
+        cmocka_unit_test(test_flipped), cmocka_unit_test(test_huge_head)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
-/* The sandbox: every probe is blocked, under this kernel's Landlock and under ABI 2; and each probe does escape when
- * the layers that block it are left out, so that a probe which could not fail would be seen. */
+/* The sandbox: every probe is blocked, under this kernel's Landlock and under ABI 2; and each probe
+ * does escape when the layers that block it are left out, so that a probe which could not fail
+ * would be seen. */
 #include "proc/sandbox_parts.h"
 
 #include <errno.h>
@@ -36,10 +37,12 @@ static int make_folders(void **state)
     snprintf(outside, sizeof outside, "%s/foreign/outside", base);
     char path[80];
     snprintf(path, sizeof path, "%s/file", readable);
-    if (mkdir(inside, 0777) || mkdir(readable, 0777) || mkdir(foreign, 0777) || chmod(base, 0755) || chmod(inside, 0777))
+    if (mkdir(inside, 0777) || mkdir(readable, 0777) || mkdir(foreign, 0777) || chmod(base, 0755) ||
+        chmod(inside, 0777))
         return -1;
     int fd = open(path, O_CREAT | O_WRONLY, 0666), probe = open(outside, O_CREAT | O_WRONLY, 0666);
-    int bad = fd < 0 || probe < 0 || write(fd, "data", 4) != 4 || fchmod(fd, 0666) || fchmod(probe, 0666);
+    int bad =
+        fd < 0 || probe < 0 || write(fd, "data", 4) != 4 || fchmod(fd, 0666) || fchmod(probe, 0666);
     close(fd);
     close(probe);
     return bad ? -1 : 0;
@@ -89,7 +92,8 @@ static int try_box(void *context)
 {
     struct trial *trial = context; /* in shared memory */
     struct mg_sandbox box = make_box();
-    trial->err = mg_sandbox_enter_without(&box, trial->left_out, trial->abi, &trial->layers, &trial->msg);
+    trial->err =
+        mg_sandbox_enter_without(&box, trial->left_out, trial->abi, &trial->layers, &trial->msg);
     if (trial->err == MG_OK)
         trial->escaped = mg_probes_escaped(outside);
     return 0;
@@ -97,7 +101,8 @@ static int try_box(void *context)
 
 static struct trial run_trial(unsigned left_out, int abi)
 {
-    struct trial *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct trial *shared =
+        mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(shared, MAP_FAILED);
     *shared = (struct trial){.left_out = left_out, .abi = abi, .err = MG_E_INTERNAL};
     int status = in_child(try_box, shared);
@@ -136,12 +141,14 @@ static void test_each_can_escape(void **state)
 #endif
         unsigned left_out = mg_probes[i].layers;
         if (left_out & MG_LAYER_NNP)
-            left_out |= MG_LAYER_LANDLOCK | MG_LAYER_SECCOMP; /* the kernel refuses them without it */
+            left_out |=
+                MG_LAYER_LANDLOCK | MG_LAYER_SECCOMP; /* the kernel refuses them without it */
         struct trial trial = run_trial(left_out, 0);
         if (trial.err != MG_OK)
             fail_msg("without the layers of \"%s\": %s", mg_probes[i].name, trial.msg.text);
         if (!(trial.escaped & 1u << i))
-            fail_msg("the probe \"%s\" does not escape when nothing blocks it: it proves nothing", mg_probes[i].name);
+            fail_msg("the probe \"%s\" does not escape when nothing blocks it: it proves nothing",
+                     mg_probes[i].name);
     }
 }
 
@@ -175,7 +182,8 @@ static void test_enter_refuses(void **state)
     assert_non_null(strstr(msg.text, "open /etc/passwd"));
 }
 
-/* ---- what still works, and what ends the process ----------------------------------------------------- */
+/* ---- what still works, and what ends the process
+ * ----------------------------------------------------- */
 
 static void enter(void)
 {
@@ -189,12 +197,12 @@ static void enter(void)
     }
 }
 
-#define CHECK(condition)                                                                                               \
-    do                                                                                                                 \
-        if (!(condition)) {                                                                                            \
-            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, strerror(errno));                       \
-            return 1;                                                                                                  \
-        }                                                                                                              \
+#define CHECK(condition)                                                                         \
+    do                                                                                           \
+        if (!(condition)) {                                                                      \
+            fprintf(stderr, "%s:%d: %s: %s\n", __FILE__, __LINE__, #condition, strerror(errno)); \
+            return 1;                                                                            \
+        }                                                                                        \
     while (0)
 
 static int work_inside(void *context)
@@ -211,7 +219,8 @@ static int work_inside(void *context)
     int fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0644);
     CHECK(fd >= 0);
     CHECK(write(fd, "hello", 5) == 5 && ftruncate(fd, 3) == 0 && fsync(fd) == 0);
-    CHECK(rename(path, path2) == 0 && mkdir(path, 0755) == 0 && rmdir(path) == 0 && unlink(path2) == 0);
+    CHECK(rename(path, path2) == 0 && mkdir(path, 0755) == 0 && rmdir(path) == 0 &&
+          unlink(path2) == 0);
     snprintf(path, sizeof path, "%s/file", readable);
     fd = open(path, O_RDONLY);
     CHECK(fd >= 0);
@@ -311,8 +320,9 @@ static void test_ends(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         int status = in_child(rows[i].task, NULL);
-        bool right = rows[i].end_signal ? WIFSIGNALED(status) && WTERMSIG(status) == rows[i].end_signal
-                                        : WIFEXITED(status) && WEXITSTATUS(status) == rows[i].exit_code;
+        bool right = rows[i].end_signal
+                         ? WIFSIGNALED(status) && WTERMSIG(status) == rows[i].end_signal
+                         : WIFEXITED(status) && WEXITSTATUS(status) == rows[i].exit_code;
         if (!right)
             fail_msg("%s (status %#x)", rows[i].sentence, (unsigned)status);
     }
@@ -326,7 +336,8 @@ static int become_other(void *context)
     unsigned layers;
     box.uid = box.gid = 54321;
     prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
-    if (mg_sandbox_enter_without(&box, MG_LAYER_SECCOMP | MG_LAYER_USERNS, 0, &layers, &msg) != MG_OK) {
+    if (mg_sandbox_enter_without(&box, MG_LAYER_SECCOMP | MG_LAYER_USERNS, 0, &layers, &msg) !=
+        MG_OK) {
         fprintf(stderr, "%s\n", msg.text);
         return 1;
     }
@@ -393,9 +404,12 @@ static void test_report(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_blocked), cmocka_unit_test(test_each_can_escape),
-        cmocka_unit_test(test_each_layer_alone), cmocka_unit_test(test_enter_refuses),
-        cmocka_unit_test(test_ends), cmocka_unit_test(test_uid), cmocka_unit_test(test_report)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_all_blocked),
+                                       cmocka_unit_test(test_each_can_escape),
+                                       cmocka_unit_test(test_each_layer_alone),
+                                       cmocka_unit_test(test_enter_refuses),
+                                       cmocka_unit_test(test_ends),
+                                       cmocka_unit_test(test_uid),
+                                       cmocka_unit_test(test_report)};
     return cmocka_run_group_tests(tests, make_folders, remove_folders);
 }

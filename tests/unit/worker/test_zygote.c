@@ -1,4 +1,5 @@
-/* Zygote and workers from the front's side of the links: real processes, the real machine, the real sandbox. */
+/* Zygote and workers from the front's side of the links: real processes, the real machine, the real
+ * sandbox. */
 #include "moongate/master.h"
 #include "moongate/memfd.h"
 #include "moongate/sandbox.h"
@@ -36,7 +37,8 @@ struct worker {
     unsigned layers;
 };
 
-/* ---- messages ---------------------------------------------------------------------------------------- */
+/* ---- messages
+ * ---------------------------------------------------------------------------------------- */
 
 /* The next message; `*fd` is its descriptor or -1. */
 static enum mg_err next_message(int sock, struct mg_msg *msg, int *fd)
@@ -56,7 +58,8 @@ static struct mg_msg expect(int sock, enum mg_msg_type type)
     struct mg_msg msg;
     enum mg_err code = next_message(sock, &msg, NULL);
     if (code != MG_OK || msg.type != type)
-        fail_msg("expected %s, got %s", mg_msg_name(type), code == MG_OK ? mg_msg_name(msg.type) : mg_err_name(code));
+        fail_msg("expected %s, got %s", mg_msg_name(type),
+                 code == MG_OK ? mg_msg_name(msg.type) : mg_err_name(code));
     return msg;
 }
 
@@ -122,7 +125,8 @@ static void end(struct worker *w)
     drop(w);
 }
 
-/* ---- runs -------------------------------------------------------------------------------------------- */
+/* ---- runs
+ * -------------------------------------------------------------------------------------------- */
 
 #define UDF(body) "local moon = require 'moon'\nreturn moon.udf(function() " body " end)"
 
@@ -162,7 +166,8 @@ static void start_run(struct worker *w, uint64_t id, struct run run)
         mg_pack_int(&bundle, 1);
         mg_pack_str(&bundle, "Test.lua");
         mg_pack_str(&bundle, run.code);
-        assert_int_equal(mg_memfd_of("bundle", (struct mg_span){bundle.data, bundle.len}, &fd, NULL), MG_OK);
+        assert_int_equal(
+            mg_memfd_of("bundle", (struct mg_span){bundle.data, bundle.len}, &fd, NULL), MG_OK);
     }
     assert_int_equal(mg_msg_send(w->sock, &msg, &fd, fd >= 0), MG_OK);
     if (fd >= 0)
@@ -177,9 +182,11 @@ static struct mg_run_result read_result(struct worker *w, const struct mg_msg *d
     struct mg_run_result result;
     struct mg_result_head head;
     memcpy(&head, w->channel.result, sizeof head);
-    size_t len = done->big ? sizeof head + head.meta_bytes : mg_result_body_offset(&head) + head.body_bytes;
+    size_t len =
+        done->big ? sizeof head + head.meta_bytes : mg_result_body_offset(&head) + head.body_bytes;
     assert_true(len <= MG_CHANNEL_RESULT);
-    assert_int_equal(mg_run_result_unpack((struct mg_span){(char *)w->channel.result, len}, &result), MG_OK);
+    assert_int_equal(
+        mg_run_result_unpack((struct mg_span){(char *)w->channel.result, len}, &result), MG_OK);
     return result;
 }
 
@@ -199,7 +206,8 @@ static void assert_body(const struct mg_run_result *result, const char *text)
                  result->err ? result->message.data : result->body.data);
 }
 
-/* ---- tests ------------------------------------------------------------------------------------------- */
+/* ---- tests
+ * ------------------------------------------------------------------------------------------- */
 
 static void test_run(void **state)
 {
@@ -213,12 +221,14 @@ static void test_run(void **state)
         snprintf(path, sizeof path, "%s/orgs/local/%s", data_dir, folders[i]);
         assert_int_equal(stat(path, &st), 0);
     }
-    struct mg_run_result result = run(&w, 11, (struct run){.code = UDF("return 'first'"), .hash = 1});
+    struct mg_run_result result =
+        run(&w, 11, (struct run){.code = UDF("return 'first'"), .hash = 1});
     assert_body(&result, "first");
     assert_int_equal(result.status, 200);
     result = run(&w, 12, (struct run){.hash = 1});
     assert_body(&result, "first");
-    result = run(&w, 13, (struct run){.code = UDF("x = (x or 0) + 1 return tostring(x)"), .hash = 2});
+    result =
+        run(&w, 13, (struct run){.code = UDF("x = (x or 0) + 1 return tostring(x)"), .hash = 2});
     struct mg_run_result again = run(&w, 14, (struct run){.hash = 2});
     assert_int_equal(again.err, result.err); /* nothing of a run is left for the next */
     result = run(&w, 15, (struct run){.code = UDF("error('no luck')"), .hash = 3});
@@ -250,7 +260,9 @@ static void test_bundles(void **state)
     assert_int_equal(result.err, MG_E_CONFLICT);
     result = run(&w, 54, (struct run){.hash = 2});
     assert_body(&result, "x");
-    result = run(&w, 55, (struct run){.code = UDF("return 'newer'"), .hash = 2}); /* known and attached: replaced */
+    result = run(
+        &w, 55,
+        (struct run){.code = UDF("return 'newer'"), .hash = 2}); /* known and attached: replaced */
     assert_body(&result, "newer");
     result = run(&w, 56, (struct run){.hash = 3});
     assert_body(&result, "x");
@@ -313,15 +325,19 @@ static void test_call(void **state)
     start_run(&w, 8, (struct run){.code = UDF("return moon.run('Other', { a = 1 })"), .hash = 1});
     struct mg_msg msg = expect(w.sock, MG_MSG_CALL);
     struct mg_run_request asked;
-    assert_int_equal(mg_run_request_unpack((struct mg_span){(char *)w.channel.result, msg.bytes}, &asked), MG_OK);
+    assert_int_equal(
+        mg_run_request_unpack((struct mg_span){(char *)w.channel.result, msg.bytes}, &asked),
+        MG_OK);
     assert_true(mg_span_is(asked.udf, "Other"));
     assert_int_equal(asked.mode, MG_RUN_VALUE);
-    struct mg_run_result answer = {.err = MG_E_NOT_FOUND, .message = MG_SPAN("there is no Other"), .max_age_s = -1};
+    struct mg_run_result answer = {
+        .err = MG_E_NOT_FOUND, .message = MG_SPAN("there is no Other"), .max_age_s = -1};
     struct mg_buf packed;
     int fd;
     mg_buf_init(&packed, 0);
     mg_run_result_pack(&answer, true, &packed);
-    assert_int_equal(mg_memfd_of("child", (struct mg_span){packed.data, packed.len}, &fd, NULL), MG_OK);
+    assert_int_equal(mg_memfd_of("child", (struct mg_span){packed.data, packed.len}, &fd, NULL),
+                     MG_OK);
     mg_msg_init(&msg, MG_MSG_CHILD);
     msg.id = 8;
     msg.tag = 1;
@@ -347,7 +363,8 @@ static void test_deaths(void **state)
     } rows[] = {
         {NULL, SIGKILL, "a worker that is killed is told"},
         {UDF("while true do end"), SIGKILL, "an endless loop is killed"},
-        {UDF("local function f() return coroutine.wrap(f)() end return f()"), 0, "recursion of coroutines ends a worker"},
+        {UDF("local function f() return coroutine.wrap(f)() end return f()"), 0,
+         "recursion of coroutines ends a worker"},
     };
     struct worker other = spawn(100, "local");
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -358,7 +375,8 @@ static void test_deaths(void **state)
             assert_int_equal(kill(w.pid, SIGKILL), 0);
         else if (rows[i].end_signal == SIGKILL)
             say(z.link, MG_MSG_KILL, w.id);
-        else { /* by itself, with a signal or (a sanitizer) a status; or the machine keeps it from that */
+        else { /* by itself, with a signal or (a sanitizer) a status; or the machine keeps it from
+                  that */
             struct mg_msg msg;
             if (next_message(w.sock, &msg, NULL) == MG_OK) {
                 assert_int_equal(msg.type, MG_MSG_DONE);
@@ -368,10 +386,12 @@ static void test_deaths(void **state)
         }
         struct mg_msg msg = expect(z.link, MG_MSG_EXITED);
         assert_int_equal(msg.id, w.id);
-        if (rows[i].end_signal && (!WIFSIGNALED(msg.status) || WTERMSIG(msg.status) != rows[i].end_signal))
+        if (rows[i].end_signal &&
+            (!WIFSIGNALED(msg.status) || WTERMSIG(msg.status) != rows[i].end_signal))
             fail_msg("%s (status %#x)", rows[i].sentence, (unsigned)msg.status);
         drop(&w);
-        struct mg_run_result result = run(&other, i + 1, (struct run){.code = UDF("return 'alive'"), .hash = 1});
+        struct mg_run_result result =
+            run(&other, i + 1, (struct run){.code = UDF("return 'alive'"), .hash = 1});
         assert_body(&result, "alive");
     }
     end(&other);
@@ -406,7 +426,8 @@ static void test_front_restarts(void **state)
     drop(&old);
     /* The same number again: what is told of it is about the new one. */
     struct worker fresh = spawn(1, "local");
-    struct mg_run_result result = run(&fresh, 1, (struct run){.code = UDF("return 'fresh'"), .hash = 1});
+    struct mg_run_result result =
+        run(&fresh, 1, (struct run){.code = UDF("return 'fresh'"), .hash = 1});
     assert_body(&result, "fresh");
     end(&fresh);
 }
@@ -474,13 +495,14 @@ static void test_stop(void **state)
     drop(&w);
 }
 
-/* ---- set-up ------------------------------------------------------------------------------------------ */
+/* ---- set-up
+ * ------------------------------------------------------------------------------------------ */
 
 static int start_zygote(void **state)
 {
     (void)state;
-    static struct mg_zygote_config config = {.data_dir = data_dir, .lua_dir = MG_SOURCE_DIR "/lua",
-                                             .data_bytes = 1 << 30};
+    static struct mg_zygote_config config = {
+        .data_dir = data_dir, .lua_dir = MG_SOURCE_DIR "/lua", .data_bytes = 1 << 30};
     int pair[2];
     config.base_uid = geteuid() == 0 ? BASE_UID : 0;
     if (mg_msg_pair(pair, NULL) != MG_OK)
@@ -526,9 +548,9 @@ static int remove_data_dir(void **state)
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, start_zygote, stop_zygote)
-    const struct CMUnitTest tests[] = {TEST(test_run),     TEST(test_bundles),        TEST(test_big),
-                                       TEST(test_gzip),    TEST(test_call),           TEST(test_deaths),
-                                       TEST(test_hang_up), TEST(test_front_restarts), TEST(test_bad_spawn),
-                                       TEST(test_uids),    TEST(test_stop)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_run),       TEST(test_bundles), TEST(test_big),     TEST(test_gzip),
+        TEST(test_call),      TEST(test_deaths),  TEST(test_hang_up), TEST(test_front_restarts),
+        TEST(test_bad_spawn), TEST(test_uids),    TEST(test_stop)};
     return cmocka_run_group_tests(tests, make_data_dir, remove_data_dir);
 }
