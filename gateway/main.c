@@ -66,7 +66,7 @@ int main(int argc, char **argv)
         }
     }
     const char *near = mg_nearest(mg_span(name), names, COMMANDS);
-    fprintf(stderr, "moongate: there is no command \"%s\"%s%s%s; see `moongate help`\n", name,
-            near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+    fprintf(stderr, "moongate: there is no command \"%s\"%s%s%s see `moongate help`\n", name,
+            near ? ": did you mean " : "", near ? near : "", near ? "?" : ";");
     return 2;
 }

@@ -26,7 +26,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { LIMIT_MS = 10000, RECORD_MAX = 4 << 20, CHILD_DATA = 512 << 20, LUA_BYTES = 128 << 20 };
+enum { LIMIT_MS = 5000, RECORD_MAX = 4 << 20, CHILD_DATA = 512 << 20, LUA_BYTES = 128 << 20 };
 static const char usage[] = "check DIR…";
 
 struct report {
