@@ -204,7 +204,7 @@ enum mg_err mg_sandbox_enter_without(const struct mg_sandbox *box, unsigned left
     if (abi == 0 || abi > kernel_abi)
         abi = kernel_abi;
     /* Lazily bound symbols and the filter are made before anything is closed. */
-    if (!(left_out & MG_LAYER_SECCOMP) && (code = mg_sandbox_prepare(err)) != MG_OK)
+    if (!(left_out & MG_LAYER_SECCOMP) && (code = mg_seccomp_prepare(abi, err)) != MG_OK)
         return code;
     if (!(left_out & MG_LAYER_LANDLOCK) &&
         (code = mg_landlock_rules(box, abi, &ruleset, err)) != MG_OK)
@@ -236,7 +236,7 @@ enum mg_err mg_sandbox_enter_without(const struct mg_sandbox *box, unsigned left
         ruleset = -1;
     }
     if (!(left_out & MG_LAYER_SECCOMP)) {
-        if ((code = mg_seccomp_enforce(err)) != MG_OK)
+        if ((code = mg_seccomp_enforce(abi, err)) != MG_OK)
             goto out;
         holds |= MG_LAYER_SECCOMP;
     }

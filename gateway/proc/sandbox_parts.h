@@ -14,8 +14,10 @@ MG_MUST_CHECK enum mg_err mg_landlock_rules(const struct mg_sandbox *box, int ab
 /* Confines the caller, which has no_new_privs. Closes nothing. */
 MG_MUST_CHECK enum mg_err mg_landlock_enforce(int ruleset, struct mg_errmsg *err);
 
-/* Loads the filter (made by mg_sandbox_prepare, or now). */
-MG_MUST_CHECK enum mg_err mg_seccomp_enforce(struct mg_errmsg *err);
+/* Makes the filter that goes with a Landlock of that ABI, and loads it (made by prepare, or now).
+ */
+MG_MUST_CHECK enum mg_err mg_seccomp_prepare(int abi, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_seccomp_enforce(int abi, struct mg_errmsg *err);
 /* The filter is asked these with arguments that no program has a use for: it answers them with
  * EACCES, the bare kernel with another error, so that a probe need not die to learn that the filter
  * holds. */

@@ -51,7 +51,6 @@ static const int allowed[] = {
     SCMP_SYS(access),
     SCMP_SYS(faccessat),
     SCMP_SYS(faccessat2),
-    SCMP_SYS(openat2),
     SCMP_SYS(creat),
     SCMP_SYS(ftruncate),
     SCMP_SYS(fsync),
@@ -170,11 +169,26 @@ static const struct {
     {SCMP_SYS(kill), SCMP_ACT_KILL_PROCESS, 1, {NE(1, 0)}},
 };
 
-static struct sock_filter *filter;
-static size_t n_filter;
+/* With openat2 and without. */
+static struct filter {
+    struct sock_filter *code;
+    size_t len;
+} filters[2];
 
-static int add_rules(scmp_filter_ctx ctx)
+/* A filter cannot see openat2's flags, which lie in memory, so with a Landlock that does not know
+ * truncation (before ABI 3) the call is said not to exist: geo/files.c then walks the path by
+ * openat. */
+static bool has_openat2(int abi)
 {
+    return abi >= 3;
+}
+
+static int add_rules(scmp_filter_ctx ctx, bool openat2)
+{
+    int made = seccomp_rule_add(ctx, openat2 ? SCMP_ACT_ALLOW : SCMP_ACT_ERRNO(ENOSYS),
+                                SCMP_SYS(openat2), 0);
+    if (made < 0)
+        return made;
     for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
         int status = seccomp_rule_add(ctx, SCMP_ACT_ALLOW, allowed[i], 0);
         if (status < 0)
@@ -189,9 +203,9 @@ static int add_rules(scmp_filter_ctx ctx)
     return 0;
 }
 
-enum mg_err mg_sandbox_prepare(struct mg_errmsg *err)
+static enum mg_err make_filter(bool openat2, struct filter *filter, struct mg_errmsg *err)
 {
-    if (filter)
+    if (filter->code)
         return MG_OK;
     enum mg_err code = MG_OK;
     struct stat st;
@@ -201,11 +215,10 @@ enum mg_err mg_sandbox_prepare(struct mg_errmsg *err)
     if (!ctx)
         goto fail;
     status = seccomp_attr_set(ctx, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
+    if (status == 0) /* a binary tree instead of a ladder */
+        status = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, 2);
     if (status == 0)
-        status = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE,
-                                  2); /* a binary tree instead of a ladder */
-    if (status == 0)
-        status = add_rules(ctx);
+        status = add_rules(ctx, openat2);
     if (status < 0)
         goto fail;
     fd = memfd_create("seccomp", MFD_CLOEXEC);
@@ -218,8 +231,7 @@ enum mg_err mg_sandbox_prepare(struct mg_errmsg *err)
         status = -EIO;
         goto fail;
     }
-    filter = made;
-    n_filter = (size_t)st.st_size / sizeof *made;
+    *filter = (struct filter){made, (size_t)st.st_size / sizeof *made};
     made = NULL;
     goto out;
 fail:
@@ -233,19 +245,31 @@ out:
     return code;
 }
 
-enum mg_err mg_seccomp_enforce(struct mg_errmsg *err)
+enum mg_err mg_seccomp_prepare(int abi, struct mg_errmsg *err)
 {
-    enum mg_err code = mg_sandbox_prepare(err);
+    bool openat2 = has_openat2(abi);
+    return make_filter(openat2, &filters[openat2], err);
+}
+
+enum mg_err mg_sandbox_prepare(struct mg_errmsg *err)
+{
+    return mg_seccomp_prepare(mg_landlock_abi(), err);
+}
+
+enum mg_err mg_seccomp_enforce(int abi, struct mg_errmsg *err)
+{
+    struct filter *filter = &filters[has_openat2(abi)];
+    enum mg_err code = mg_seccomp_prepare(abi, err);
     if (code != MG_OK)
         return code;
     bool patched = false;
-    for (size_t i = 0; i < n_filter; i++)
-        if (BPF_CLASS(filter[i].code) == BPF_JMP && filter[i].k == OWN_PID) {
-            filter[i].k = (uint32_t)getpid();
+    for (size_t i = 0; i < filter->len; i++)
+        if (BPF_CLASS(filter->code[i].code) == BPF_JMP && filter->code[i].k == OWN_PID) {
+            filter->code[i].k = (uint32_t)getpid();
             patched = true;
         }
     MG_ASSERT(patched);
-    struct sock_fprog program = {.len = (unsigned short)n_filter, .filter = filter};
+    struct sock_fprog program = {.len = (unsigned short)filter->len, .filter = filter->code};
     if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program) < 0)
         return mg_err_set(err, MG_E_FORBIDDEN, "the kernel takes no seccomp filter: %s",
                           strerror(errno));

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -365,6 +366,36 @@ static int be_refused_as_other(void *context)
     return setresuid(54320, 54320, 54320) < 0 ? 1 : be_refused_other(context);
 }
 
+/* A file that may be read must not be emptied by opening it, by neither call and under no ABI. */
+static int truncate_readable(void *context)
+{
+    char path[80];
+    struct mg_sandbox box = make_box();
+    struct mg_errmsg msg = {{0}};
+    unsigned layers;
+    const int *abi = context;
+    CHECK(mg_sandbox_enter_without(&box, 0, *abi, &layers, &msg) == MG_OK);
+    snprintf(path, sizeof path, "%s/file", readable);
+    CHECK(open(path, O_RDONLY | O_TRUNC) < 0);
+    struct open_how how = {.flags = O_RDONLY | O_TRUNC};
+    CHECK(syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how) < 0);
+    how.flags = O_RDONLY;
+    long fd = syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    CHECK(*abi < 3 ? fd < 0 && errno == ENOSYS : fd >= 0);
+    fd = open(path, O_RDONLY);
+    struct stat st;
+    CHECK(fd >= 0 && fstat((int)fd, &st) == 0 && st.st_size == 4);
+    return 0;
+}
+
+static void test_truncate(void **state)
+{
+    (void)state;
+    for (int abi = 2; abi <= mg_landlock_abi(); abi++)
+        if (in_child(truncate_readable, &abi) != 0)
+            fail_msg("under ABI %d a file that may only be read must not be emptied", abi);
+}
+
 static void test_uid(void **state)
 {
     (void)state;
@@ -409,6 +440,7 @@ int main(void)
                                        cmocka_unit_test(test_each_layer_alone),
                                        cmocka_unit_test(test_enter_refuses),
                                        cmocka_unit_test(test_ends),
+                                       cmocka_unit_test(test_truncate),
                                        cmocka_unit_test(test_uid),
                                        cmocka_unit_test(test_report)};
     return cmocka_run_group_tests(tests, make_folders, remove_folders);
