@@ -9,6 +9,7 @@
 --- return moon.udf(function(name) return "Hello from " .. name .. "!" end, { name = "Moongate" })
 --- ```
 ---@class moon
+---@type moon, table
 local moon, inner = ...
 local debug = inner.debug
 local setmetatable, getmetatable, type, pairs, pcall, tostring = setmetatable, getmetatable, type, pairs, pcall, tostring

@@ -1,4 +1,5 @@
 --- The signature record of a UDF: what the server must know of it without running Lua.
+---@type moon, table
 local moon, inner = ...
 local c = inner.core
 local types = { string = "string", number = "number", boolean = "boolean" }

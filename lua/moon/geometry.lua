@@ -32,6 +32,7 @@
 ---@field reproject fun(self, crs: string): moon.Geometry
 ---@field wkt fun(self): string
 ---@field geojson fun(self): string
+---@type moon, table
 local moon, inner = ...
 local c = inner.open "geometry"
 

@@ -5,6 +5,7 @@
 --- assert(t.a[3] == moon.json.null)
 --- assert(moon.json.encode({ b = 1, a = { 1, 2 } }) == '{"a":[1,2],"b":1}')
 --- ```
+---@type moon, table
 local moon, inner = ...
 local c = inner.open "json"
 

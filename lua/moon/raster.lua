@@ -31,6 +31,7 @@
 ---@field hillshade fun(self, options?: { azimuth?: number, altitude?: number, z?: number }): moon.Raster
 ---@field get fun(self, column: integer, row: integer, band?: integer): number? from 0, top left
 ---@field pixels fun(self, band?: integer): moon.Pixels
+---@type moon, table
 local moon, inner = ...
 local c, core, jit = inner.open "raster", inner.core, inner.jit
 local select, type, unpack, setmetatable, table = select, type, unpack, setmetatable, table

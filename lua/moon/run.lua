@@ -1,5 +1,6 @@
 --- Other UDFs: `moon.run`, `moon.load`. A run takes place in another worker, with its own cache entry; what it read
 --- counts as read by this run too.
+---@type moon, table
 local moon, inner = ...
 local c, call = inner.core, inner.open("run").call
 

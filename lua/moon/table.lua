@@ -19,6 +19,7 @@
 ---@field centroid fun(self): moon.Table
 ---@field clip fun(self, bounds: moon.Bounds): moon.Table rows of which nothing is left are dropped
 ---@field reproject fun(self, crs: string): moon.Table
+---@type moon, table
 local moon, inner = ...
 local c, core = inner.open "table", inner.core
 local methods = c.methods

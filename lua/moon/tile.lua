@@ -23,6 +23,7 @@
 ---@field intersects fun(self, other: moon.Bounds): boolean
 ---@field expand fun(self, degrees: number): moon.Bounds
 ---@field list fun(self): number[] { xmin, ymin, xmax, ymax }
+---@type moon, table
 local moon, inner = ...
 local c = inner.open "tile"
 
