@@ -1,5 +1,5 @@
-/* The guard's arithmetic. No call costs more than a few additions, but for the address table: one lock and one hash
- * bucket for each connection. */
+/* The guard's arithmetic. No call costs more than a few additions, but for the address table: one
+ * lock and one hash bucket for each connection. */
 #include "guard.h"
 
 #include <arpa/inet.h>
@@ -124,7 +124,9 @@ bool mg_address_parse(struct mg_span text, struct mg_address *out)
 void mg_address_print(const struct mg_address *address, char *out, size_t size)
 {
     bool v4 = memcmp(address->bytes, mapped, sizeof mapped) == 0;
-    if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? address->bytes + 12 : address->bytes, out, (socklen_t)size) && size > 0) {
+    if (!inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? address->bytes + 12 : address->bytes, out,
+                   (socklen_t)size) &&
+        size > 0) {
         out[0] = '\0';
     }
 }
@@ -149,7 +151,8 @@ bool mg_cidr_parse(const char *text, struct mg_cidr *out)
     if (slash) {
         char *end;
         unsigned long bits = strtoul(slash + 1, &end, 10);
-        if (end == slash + 1 || *end || slash[1] < '0' || slash[1] > '9' || bits > (v4 ? 32 : 128)) {
+        if (end == slash + 1 || *end || slash[1] < '0' || slash[1] > '9' ||
+            bits > (v4 ? 32 : 128)) {
             return false;
         }
         cidr.bits = (unsigned)bits + (v4 ? 96 : 0);
@@ -207,7 +210,8 @@ void mg_address_table_free(struct mg_address_table **table)
     *table = NULL;
 }
 
-static struct entry **find(struct mg_address_table *table, const struct mg_address *address, struct mg_address *key)
+static struct entry **find(struct mg_address_table *table, const struct mg_address *address,
+                           struct mg_address *key)
 {
     *key = *address;
     if (memcmp(key->bytes, mapped, sizeof mapped) != 0) {

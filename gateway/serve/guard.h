@@ -1,15 +1,22 @@
-/* The guard: what one client may cost. Counters and clocks only; it knows no socket and no h2o, the time is a
- * parameter. One struct mg_guard a connection, on its loop's thread; the address table is shared by all threads.
+/* The guard: what one client may cost. Counters and clocks only; it knows no socket and no h2o, the
+ * time is a parameter. One struct mg_guard a connection, on its loop's thread; the address table is
+ * shared by all threads.
  *
- * Rules: 100 cancelled requests in 60 s, 100 unfinished requests at once (cancelled ones count until they are answered),
- * a budget of frames that ask for nothing ("noise"), and clocks: handshake, idle, no progress. */
+ * Rules: 100 cancelled requests in 60 s, 100 unfinished requests at once (cancelled ones count
+ * until they are answered), a budget of frames that ask for nothing ("noise"), and clocks:
+ * handshake, idle, no progress. */
 #ifndef MOONGATE_SERVE_GUARD_H
 #define MOONGATE_SERVE_GUARD_H
 
 #include "moongate/buf.h"
 
 enum { MG_GUARD_CANCELS = 100, MG_GUARD_CANCEL_WINDOW_MS = 60000, MG_GUARD_JOBS = 100 };
-enum { MG_GUARD_NOISE = 2000, MG_GUARD_NOISE_PER_S = 100, MG_GUARD_NOISE_PER_REQUEST = 20, MG_GUARD_NOISE_BYTES = 512 };
+enum {
+    MG_GUARD_NOISE = 2000,
+    MG_GUARD_NOISE_PER_S = 100,
+    MG_GUARD_NOISE_PER_REQUEST = 20,
+    MG_GUARD_NOISE_BYTES = 512
+};
 /* Bytes that must move in each `no_progress_ms`, so that a byte a second is not progress. */
 enum { MG_GUARD_PROGRESS_BYTES = 4096 };
 
@@ -30,11 +37,11 @@ enum mg_guard_activity {
 struct mg_guard {
     int64_t cancel_window_ms; /* when the counting of cancels began */
     unsigned cancels;
-    unsigned jobs;            /* handed to the handler and not answered */
+    unsigned jobs; /* handed to the handler and not answered */
     int64_t noise_left, noise_ms;
-    uint64_t noise_bytes;     /* bytes sent, as of noise_ms */
+    uint64_t noise_bytes; /* bytes sent, as of noise_ms */
     enum mg_guard_activity activity;
-    int64_t since_ms;         /* of the activity, or of its last progress */
+    int64_t since_ms; /* of the activity, or of its last progress */
     uint64_t requests, requests_seen;
     uint64_t bytes_seen;
 };
@@ -47,11 +54,12 @@ MG_MUST_CHECK bool mg_guard_begin(struct mg_guard *guard);
 /* It was answered, or its answer was thrown away. */
 void mg_guard_end(struct mg_guard *guard);
 /* A frame that asks for nothing, at that cost; sent bytes earn some of it back. False: close. */
-MG_MUST_CHECK bool mg_guard_noise(struct mg_guard *guard, int64_t now_ms, unsigned cost, uint64_t bytes_sent);
-/* Called some times a second. `bytes` has moved in the direction of the activity since the connection began. False:
- * close. */
-MG_MUST_CHECK bool mg_guard_tick(struct mg_guard *guard, const struct mg_guard_clocks *clocks, int64_t now_ms,
-                                 enum mg_guard_activity activity, uint64_t bytes);
+MG_MUST_CHECK bool mg_guard_noise(struct mg_guard *guard, int64_t now_ms, unsigned cost,
+                                  uint64_t bytes_sent);
+/* Called some times a second. `bytes` has moved in the direction of the activity since the
+ * connection began. False: close. */
+MG_MUST_CHECK bool mg_guard_tick(struct mg_guard *guard, const struct mg_guard_clocks *clocks,
+                                 int64_t now_ms, enum mg_guard_activity activity, uint64_t bytes);
 
 /* An address as 16 bytes: IPv4 mapped into IPv6. */
 struct mg_address {
@@ -74,7 +82,8 @@ struct mg_address_table;
 struct mg_address_table *mg_address_table_new(unsigned max_per_address); /* NULL: no memory */
 void mg_address_table_free(struct mg_address_table **table);
 /* False: the address has its share. */
-MG_MUST_CHECK bool mg_address_take(struct mg_address_table *table, const struct mg_address *address);
+MG_MUST_CHECK bool mg_address_take(struct mg_address_table *table,
+                                   const struct mg_address *address);
 void mg_address_release(struct mg_address_table *table, const struct mg_address *address);
 
 #endif

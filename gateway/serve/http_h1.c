@@ -1,12 +1,15 @@
 /* HTTP/1 on h2o's sockets.
  *
- * Not h2o's own HTTP/1: that answers requests without a Host, prefers TE to CL, takes a bare LF, does not see a client
- * hang up during a job, and has one clock for idling, heads and bodies (hardening.md). One connection is in one state:
+ * Not h2o's own HTTP/1: that answers requests without a Host, prefers TE to CL, takes a bare LF,
+ * does not see a client hang up during a job, and has one clock for idling, heads and bodies
+ * (hardening.md). One connection is in one state:
  *
- *   HEAD -> (BODY ->) WORK -> SEND -> HEAD ...    and from anywhere, after an answer that ends the connection, DRAIN
+ *   HEAD -> (BODY ->) WORK -> SEND -> HEAD ...    and from anywhere, after an answer that ends the
+ * connection, DRAIN
  *
- * WORK is skipped when the handler answers at once. Reading never stops during WORK, so that a hang-up is seen; what
- * comes early (pipelining) stays in the socket's buffer, up to 64 kB. Cost of a request: one read, one writev. */
+ * WORK is skipped when the handler answers at once. Reading never stops during WORK, so that a
+ * hang-up is seen; what comes early (pipelining) stays in the socket's buffer, up to 64 kB. Cost of
+ * a request: one read, one writev. */
 #include "http_internal.h"
 
 #include <stdlib.h>
@@ -14,7 +17,12 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PIPELINE_MAX = 64 * 1024, SMALL_BODY = 1024, KEEP_OUT = 64 * 1024, DRAIN_MAX = 4 * 1024 * 1024 };
+enum {
+    PIPELINE_MAX = 64 * 1024,
+    SMALL_BODY = 1024,
+    KEEP_OUT = 64 * 1024,
+    DRAIN_MAX = 4 * 1024 * 1024
+};
 
 static void run(struct http_conn *c);
 static void on_read(h2o_socket_t *sock, const char *err);
@@ -24,13 +32,15 @@ static void close_now(struct http_conn *c)
     struct http_request *r = c->request;
     c->request = NULL;
     c->state = H1_DRAIN;
-    h2o_socket_close(c->sock); /* with TLS it lives on for its close_notify; else c is gone, but for r's reference */
+    h2o_socket_close(c->sock); /* with TLS it lives on for its close_notify; else c is gone, but for
+                                  r's reference */
     if (r) {
         http_request_cancel(r);
     }
 }
 
-/* With unread input a close() would send a reset, and the reset may overtake the answer: shut down our side, read on. */
+/* With unread input a close() would send a reset, and the reset may overtake the answer: shut down
+ * our side, read on. */
 static void drain(struct http_conn *c)
 {
     c->state = H1_DRAIN;
@@ -132,7 +142,8 @@ static char *put_value(char *at, struct mg_span value)
 }
 
 /* Writes the head, with `extra` bytes of room behind it, into c->out. NULL: no memory. */
-static char *put_head(struct http_conn *c, const struct mg_http_response *response, uint64_t length, size_t extra)
+static char *put_head(struct http_conn *c, const struct mg_http_response *response, uint64_t length,
+                      size_t extra)
 {
     const char *reason = http_reason(response->status);
     size_t bytes = 256 + strlen(reason) + extra;
@@ -176,7 +187,8 @@ static char *put_head(struct http_conn *c, const struct mg_http_response *respon
     return PUT(at, "\r\n");
 }
 
-static void send_response(struct http_conn *c, const struct mg_http_response *response, bool head_only)
+static void send_response(struct http_conn *c, const struct mg_http_response *response,
+                          bool head_only)
 {
     c->state = H1_SEND;
     c->keep_alive = c->keep_alive && !c->loop->stopping;
@@ -230,7 +242,8 @@ void http_h1_send(struct http_request *r, const struct mg_http_response *respons
     http_request_free(r);
 }
 
-/* An answer of our own to a request that is not handed on. It ends the connection: what follows cannot be told apart. */
+/* An answer of our own to a request that is not handed on. It ends the connection: what follows
+ * cannot be told apart. */
 static void refuse(struct http_conn *c, const struct http_refusal *refusal)
 {
     char json[HTTP_ERROR_MAX];
@@ -249,21 +262,27 @@ static void redirect(struct http_conn *c, const struct http_head *head)
 {
     char location[HTTP_MAX_URL + 1100];
     int n = snprintf(location, sizeof location, "https://%.*s%.*s%s%.*s", (int)head->authority.len,
-                     head->authority.len ? head->authority.data : "", (int)head->path.len, head->path.data,
-                     head->query.data ? "?" : "", (int)head->query.len, head->query.data ? head->query.data : "");
+                     head->authority.len ? head->authority.data : "", (int)head->path.len,
+                     head->path.data, head->query.data ? "?" : "", (int)head->query.len,
+                     head->query.data ? head->query.data : "");
     struct mg_http_header header = {MG_SPAN("location"), {location, (size_t)n}};
-    struct mg_http_response response = {.status = 308, .headers = &header, .n_headers = 1, .fd = -1};
+    struct mg_http_response response = {
+        .status = 308, .headers = &header, .n_headers = 1, .fd = -1};
     c->keep_alive = false;
     c->refused = true;
     send_response(c, &response, false);
 }
 
-static const struct http_refusal full = {503, MG_E_UNAVAILABLE, "too many bodies are being received; try again later"};
-static const struct http_refusal too_large = {413, MG_E_TOO_LARGE, "the body is larger than is allowed here"};
-static const struct http_refusal too_many = {429, MG_E_TOO_MANY, "too many requests of this address at once"};
+static const struct http_refusal full = {503, MG_E_UNAVAILABLE,
+                                         "too many bodies are being received; try again later"};
+static const struct http_refusal too_large = {413, MG_E_TOO_LARGE,
+                                              "the body is larger than is allowed here"};
+static const struct http_refusal too_many = {429, MG_E_TOO_MANY,
+                                             "too many requests of this address at once"};
 static const struct http_refusal no_memory = {503, MG_E_NOMEM, "out of memory; try again later"};
 
-/* The whole request is in the input: head at its front, decoded body up to c->decoded, raw bytes up to c->used. */
+/* The whole request is in the input: head at its front, decoded body up to c->decoded, raw bytes up
+ * to c->used. */
 static void handle(struct http_conn *c)
 {
     struct http_loop *loop = c->loop;
@@ -289,7 +308,8 @@ static void handle(struct http_conn *c)
     r->head = mg_span_is(head->method, "HEAD");
     r->keep_alive = head->keep_alive;
     c->state = H1_WORK;
-    if (!r->begun) { /* each unfinished job holds its connection's state, which one HTTP/1 request at a time cannot fill */
+    if (!r->begun) { /* each unfinished job holds its connection's state, which one HTTP/1 request
+                        at a time cannot fill */
         http_request_free(r);
         http_conn_kill(c);
         return;
@@ -304,7 +324,8 @@ static void handle(struct http_conn *c)
     if (http_request_handle(r)) {
         return;
     }
-    /* The request keeps the buffer, since its spans point into it; what came behind it moves to a new one. */
+    /* The request keeps the buffer, since its spans point into it; what came behind it moves to a
+     * new one. */
     h2o_buffer_t *input = c->sock->input;
     h2o_buffer_init(&c->sock->input, &h2o_socket_buffer_prototype);
     size_t rest = input->size - used;
@@ -348,7 +369,8 @@ static enum http_parse read_body(struct http_conn *c, const struct http_head *he
         c->used = c->decoded = head->bytes;
         c->chunked = (struct http_chunked){0};
     }
-    enum http_parse r = http_chunked_read(&c->chunked, input->bytes, input->size, &c->used, &c->decoded);
+    enum http_parse r =
+        http_chunked_read(&c->chunked, input->bytes, input->size, &c->used, &c->decoded);
     if (c->decoded - head->bytes > max) {
         *refusal = too_large;
         return HTTP_PARSE_BAD;
@@ -356,7 +378,8 @@ static enum http_parse read_body(struct http_conn *c, const struct http_head *he
     if (r == HTTP_PARSE_BAD) {
         *refusal = (struct http_refusal){400, MG_E_INVALID, "the chunked body is malformed"};
     } else if (r == HTTP_PARSE_MORE && c->used > c->decoded) {
-        /* What is decoded makes room, so that the buffer grows with the body and not with its wrapping. */
+        /* What is decoded makes room, so that the buffer grows with the body and not with its
+         * wrapping. */
         input->size = c->decoded;
         c->used = c->decoded;
     }
@@ -377,7 +400,8 @@ static void run(struct http_conn *c)
         }
         struct http_refusal refusal;
         size_t scan = c->state == H1_BODY ? 0 : c->scan;
-        enum http_parse parsed = http_parse_head(input->bytes, input->size, &scan, &loop->head, &refusal);
+        enum http_parse parsed =
+            http_parse_head(input->bytes, input->size, &scan, &loop->head, &refusal);
         if (c->state == H1_HEAD) {
             c->scan = scan;
         }
@@ -386,7 +410,8 @@ static void run(struct http_conn *c)
             if (head->chunked || head->length > 0) {
                 bool first = c->state == H1_HEAD;
                 c->state = H1_BODY;
-                size_t max = head->has_authorization ? config->max_body : config->max_body_unauthenticated;
+                size_t max =
+                    head->has_authorization ? config->max_body : config->max_body_unauthenticated;
                 parsed = read_body(c, head, max, &refusal);
                 if (parsed == HTTP_PARSE_MORE && first && head->expect_continue) {
                     static h2o_iovec_t go_on = {H2O_STRLIT("HTTP/1.1 100 Continue\r\n\r\n")};
@@ -420,7 +445,8 @@ static void on_read(h2o_socket_t *sock, const char *err)
     if (err) {
         c->eof = true;
         h2o_socket_read_stop(sock);
-        /* A client that closed its side after sending may still be reading: the answer under way goes out. */
+        /* A client that closed its side after sending may still be reading: the answer under way
+         * goes out. */
         if (c->state != H1_SEND && !c->continue_in_flight) {
             close_now(c);
         }

@@ -1,11 +1,13 @@
 /* HTTP/2: h2o's own, with a frame filter of ours before it.
  *
- * h2o 2.2.5 has no answer to rapid reset, MadeYouReset, floods of CONTINUATION, PING, SETTINGS, empty DATA or unknown
- * frames (which it prints), or to HPACK bombs. It reads each frame through conn->_read_expect; we put ourselves there
- * and back there after each frame, so that nothing reaches it uncounted. What breaks a rule ends the connection with
- * ENHANCE_YOUR_CALM. Cost: some compares a frame; one pass over a header block.
+ * h2o 2.2.5 has no answer to rapid reset, MadeYouReset, floods of CONTINUATION, PING, SETTINGS,
+ * empty DATA or unknown frames (which it prints), or to HPACK bombs. It reads each frame through
+ * conn->_read_expect; we put ourselves there and back there after each frame, so that nothing
+ * reaches it uncounted. What breaks a rule ends the connection with ENHANCE_YOUR_CALM. Cost: some
+ * compares a frame; one pass over a header block.
  *
- * A request's memory is h2o's pool and dies with its stream, also under a job; so the head is copied, once. */
+ * A request's memory is h2o's pool and dies with its stream, also under a job; so the head is
+ * copied, once. */
 #include "http_internal.h"
 
 #include <stdlib.h>
@@ -14,7 +16,7 @@ enum { MAX_CONTINUATIONS = 16, SMALL_DATA = 64, FULL_BODY = 64 * 1024 };
 
 /* In the request's pool; its end is the end of the stream. */
 struct h2_hook {
-    h2o_generator_t generator; /* first */
+    h2o_generator_t generator;    /* first */
     struct http_request *request; /* NULL once answered */
     struct http_conn *conn;
     h2o_req_t *req;
@@ -40,7 +42,8 @@ static void on_stream_end(void *data)
     hook->request = NULL;
     r->hook = NULL;
     c->h2_live--;
-    /* A reset that the client made the server send (a window of zero, data out of place) is a cancel as well. */
+    /* A reset that the client made the server send (a window of zero, data out of place) is a
+     * cancel as well. */
     if (!c->h2_in_reset && !mg_guard_cancel(&c->guard, http_now_ms(c->loop))) {
         http_conn_kill(c);
     }
@@ -55,7 +58,8 @@ static void send_chunk(struct h2_hook *hook)
         return;
     }
     h2o_iovec_t chunk = {hook->chunk, n};
-    h2o_send(hook->req, &chunk, 1, hook->body.fd_left > 0 ? H2O_SEND_STATE_IN_PROGRESS : H2O_SEND_STATE_FINAL);
+    h2o_send(hook->req, &chunk, 1,
+             hook->body.fd_left > 0 ? H2O_SEND_STATE_IN_PROGRESS : H2O_SEND_STATE_FINAL);
 }
 
 static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
@@ -64,7 +68,8 @@ static void on_proceed(h2o_generator_t *generator, h2o_req_t *req)
     send_chunk((struct h2_hook *)generator);
 }
 
-/* The same bytes, or a copy in which capitals are small (names) and control characters are blanks. */
+/* The same bytes, or a copy in which capitals are small (names) and control characters are blanks.
+ */
 static h2o_iovec_t clean(h2o_req_t *req, struct mg_span text, bool name)
 {
     h2o_iovec_t out = h2o_iovec_init(text.data, text.len);
@@ -91,12 +96,14 @@ static void start_response(h2o_req_t *req, const struct mg_http_response *respon
         const struct mg_http_header *h = &response->headers[i];
         if (!http_header_is_ours(h->name)) {
             h2o_iovec_t name = clean(req, h->name, true), value = clean(req, h->value, false);
-            h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, NULL, value.base, value.len);
+            h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, NULL,
+                                  value.base, value.len);
         }
     }
 }
 
-static void send_response(struct h2_hook *hook, const struct mg_http_response *response, bool head_only)
+static void send_response(struct h2_hook *hook, const struct mg_http_response *response,
+                          bool head_only)
 {
     h2o_req_t *req = hook->req;
     struct http_body body = http_body_take(response);
@@ -144,13 +151,15 @@ static void refuse(struct h2_hook *hook, const struct http_refusal *refusal)
     struct mg_http_header type = {MG_SPAN("content-type"), MG_SPAN("application/json")};
     struct mg_http_response response = {
         .status = refusal->status, .headers = &type, .n_headers = 1, .body = {json, len}, .fd = -1};
-    bool head = h2o_memis(hook->req->input.method.base, hook->req->input.method.len, H2O_STRLIT("HEAD"));
+    bool head =
+        h2o_memis(hook->req->input.method.base, hook->req->input.method.len, H2O_STRLIT("HEAD"));
     send_response(hook, &response, head);
 }
 
 static const struct http_refusal
     too_large = {413, MG_E_TOO_LARGE, "the body is larger than is allowed here"},
-    url_too_long = {414, MG_E_URI_TOO_LONG, "the URL is longer than 8 kB; send parameters as a POST body"},
+    url_too_long = {414, MG_E_URI_TOO_LONG,
+                    "the URL is longer than 8 kB; send parameters as a POST body"},
     headers_too_large = {431, MG_E_HEADERS_TOO_LARGE, "more than 100 headers, or 32 kB of them"},
     bad_authority = {400, MG_E_INVALID, "the :authority header is missing or malformed"},
     bad_path = {400, MG_E_INVALID, "the :path header does not begin with '/'"},
@@ -172,7 +181,8 @@ static const struct http_refusal *check(const h2o_req_t *req, bool has_authority
     if (req->headers.size > HTTP_MAX_HEADERS || total > HTTP_MAX_HEAD) {
         return &headers_too_large;
     }
-    if (!has_authority || !http_authority_valid((struct mg_span){req->input.authority.base, req->input.authority.len})) {
+    if (!has_authority || !http_authority_valid((struct mg_span){req->input.authority.base,
+                                                                 req->input.authority.len})) {
         return &bad_authority;
     }
     bool star = h2o_memis(req->input.path.base, req->input.path.len, H2O_STRLIT("*"));
@@ -207,7 +217,8 @@ static bool fill(struct http_request *r, h2o_req_t *req, size_t bytes)
     }
     char *at = r->text;
     r->pub.method = copy(&at, req->input.method.base, req->input.method.len);
-    http_split_target(copy(&at, req->input.path.base, req->input.path.len), &r->pub.path, &r->pub.query);
+    http_split_target(copy(&at, req->input.path.base, req->input.path.len), &r->pub.path,
+                      &r->pub.query);
     r->pub.authority = copy(&at, req->input.authority.base, req->input.authority.len);
     for (size_t i = 0; i < req->headers.size; i++) {
         const h2o_header_t *h = &req->headers.entries[i];
@@ -270,9 +281,12 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
     return 0;
 }
 
-/* --- the filter ------------------------------------------------------------------------------------------------ */
+/* --- the filter
+ * ------------------------------------------------------------------------------------------------
+ */
 
-/* Fields in a header block that is complete: in `payload`, or in what CONTINUATIONs gathered and `payload`. */
+/* Fields in a header block that is complete: in `payload`, or in what CONTINUATIONs gathered and
+ * `payload`. */
 static size_t count_fields(h2o_http2_conn_t *h2, const h2o_http2_frame_t *frame)
 {
     const uint8_t *block = frame->payload;
@@ -309,13 +323,15 @@ static size_t count_fields(h2o_http2_conn_t *h2, const h2o_http2_frame_t *frame)
 }
 
 /* What each frame that is not itself a request costs; a request and its bytes earn. */
-static unsigned cost_of(h2o_http2_conn_t *h2, const h2o_http2_frame_t *frame, h2o_http2_stream_t *stream)
+static unsigned cost_of(h2o_http2_conn_t *h2, const h2o_http2_frame_t *frame,
+                        h2o_http2_stream_t *stream)
 {
     bool end = frame->flags & H2O_HTTP2_FRAME_FLAG_END_STREAM;
     switch (frame->type) {
     case H2O_HTTP2_FRAME_TYPE_DATA:
         return !stream ? 4 : end ? 0 : frame->length == 0 ? 5 : frame->length < SMALL_DATA ? 1 : 0;
-    case H2O_HTTP2_FRAME_TYPE_HEADERS: /* a stream too many is refused after all its headers were read */
+    case H2O_HTTP2_FRAME_TYPE_HEADERS: /* a stream too many is refused after all its headers were
+                                          read */
         return h2->num_streams.pull.open >= 100 ? 20 : 1;
     case H2O_HTTP2_FRAME_TYPE_SETTINGS:
         return 10;
@@ -330,7 +346,8 @@ static unsigned cost_of(h2o_http2_conn_t *h2, const h2o_http2_frame_t *frame, h2
 }
 
 /* False: the client broke a rule. */
-static bool admit(struct http_conn *c, h2o_http2_conn_t *h2, const h2o_http2_frame_t *frame, h2o_http2_stream_t *stream)
+static bool admit(struct http_conn *c, h2o_http2_conn_t *h2, const h2o_http2_frame_t *frame,
+                  h2o_http2_stream_t *stream)
 {
     int64_t now = http_now_ms(c->loop);
     if (!mg_guard_noise(&c->guard, now, cost_of(h2, frame, stream), c->sock->bytes_written)) {
@@ -354,7 +371,8 @@ static bool admit(struct http_conn *c, h2o_http2_conn_t *h2, const h2o_http2_fra
     default:
         return true;
     }
-    return !(frame->flags & H2O_HTTP2_FRAME_FLAG_END_HEADERS) || count_fields(h2, frame) <= HTTP_MAX_HEADERS + 4;
+    return !(frame->flags & H2O_HTTP2_FRAME_FLAG_END_HEADERS) ||
+           count_fields(h2, frame) <= HTTP_MAX_HEADERS + 4;
 }
 
 static size_t max_body(const struct http_conn *c, const h2o_http2_stream_t *stream)
@@ -394,7 +412,8 @@ static ssize_t expect(h2o_http2_conn_t *h2, const uint8_t *src, size_t len, cons
             return H2O_HTTP2_ERROR_INCOMPLETE;
         }
         frame = (h2o_http2_frame_t){h2o_http2_decode24u(src), src[3], src[4],
-                                    h2o_http2_decode32u(src + 5) & 0x7fffffff, src + H2O_HTTP2_FRAME_HEADER_SIZE};
+                                    h2o_http2_decode32u(src + 5) & 0x7fffffff,
+                                    src + H2O_HTTP2_FRAME_HEADER_SIZE};
         if (frame.length <= H2O_HTTP2_SETTINGS_HOST.max_frame_size) { /* if not, h2o refuses it */
             if (len < H2O_HTTP2_FRAME_HEADER_SIZE + frame.length) {
                 return H2O_HTTP2_ERROR_INCOMPLETE;
@@ -409,15 +428,17 @@ static ssize_t expect(h2o_http2_conn_t *h2, const uint8_t *src, size_t len, cons
             if (frame.type > H2O_HTTP2_FRAME_TYPE_CONTINUATION && !h2->_headers_unparsed) {
                 return whole; /* h2o would print it */
             }
-            if (frame.type == H2O_HTTP2_FRAME_TYPE_DATA && stream && stream->stream_id == c->h2_refused) {
+            if (frame.type == H2O_HTTP2_FRAME_TYPE_DATA && stream &&
+                stream->stream_id == c->h2_refused) {
                 h2o_http2_window_consume_window(&h2->_input_window, frame.length);
                 return whole;
             }
             if (frame.type == H2O_HTTP2_FRAME_TYPE_DATA && is_receiving(stream)) {
                 size_t size = stream->_req_body->size + frame.length;
-                const struct http_refusal *refusal = size > max_body(c, stream) ? &too_large
-                                                     : size > FULL_BODY && http_is_full(c->loop->server) ? &full
-                                                                                                        : NULL;
+                const struct http_refusal *refusal =
+                    size > max_body(c, stream)                          ? &too_large
+                    : size > FULL_BODY && http_is_full(c->loop->server) ? &full
+                                                                        : NULL;
                 if (refusal) {
                     h2o_http2_window_consume_window(&h2->_input_window, frame.length);
                     refuse_stream(c, h2, stream, refusal);
@@ -466,12 +487,14 @@ void http_h2_start(struct http_conn *c)
 size_t http_h2_sample(struct http_loop *loop)
 {
     size_t bytes = 0;
-    for (h2o_linklist_t *node = loop->ctx.http2._conns.next; node != &loop->ctx.http2._conns; node = node->next) {
+    for (h2o_linklist_t *node = loop->ctx.http2._conns.next; node != &loop->ctx.http2._conns;
+         node = node->next) {
         h2o_http2_conn_t *h2 = H2O_STRUCT_FROM_MEMBER(h2o_http2_conn_t, _conns, node);
         struct http_conn *c = conn_of(h2);
         unsigned open = h2->num_streams.pull.open, closed = h2->num_streams.pull.half_closed;
         bool sending = closed > c->h2_live || h2->_write.buf_in_flight;
-        bool receiving = open > closed || h2->sock->input->size > 0 || h2->_headers_unparsed || !c->h2_preface_read;
+        bool receiving = open > closed || h2->sock->input->size > 0 || h2->_headers_unparsed ||
+                         !c->h2_preface_read;
         for (uint32_t i = 0; open > closed && i < kh_end(h2->streams); i++) {
             if (kh_exist(h2->streams, i) && kh_val(h2->streams, i)->_req_body) {
                 bytes += kh_val(h2->streams, i)->_req_body->size;
@@ -479,10 +502,10 @@ size_t http_h2_sample(struct http_loop *loop)
         }
         c->h2 = h2;
         c->h2_sampled = loop->tick;
-        c->h2_activity = sending        ? MG_GUARD_SENDING
-                         : receiving    ? MG_GUARD_RECEIVING
-                         : c->h2_live   ? MG_GUARD_WORKING
-                                        : MG_GUARD_IDLE;
+        c->h2_activity = sending      ? MG_GUARD_SENDING
+                         : receiving  ? MG_GUARD_RECEIVING
+                         : c->h2_live ? MG_GUARD_WORKING
+                                      : MG_GUARD_IDLE;
     }
     return bytes;
 }
@@ -490,7 +513,8 @@ size_t http_h2_sample(struct http_loop *loop)
 void http_h2_goodbye(h2o_http2_conn_t *h2)
 {
     if (h2->state < H2O_HTTP2_CONN_STATE_HALF_CLOSED) {
-        h2o_http2_encode_goaway_frame(&h2->_write.buf, h2->pull_stream_ids.max_open, 0, h2o_iovec_init(NULL, 0));
+        h2o_http2_encode_goaway_frame(&h2->_write.buf, h2->pull_stream_ids.max_open, 0,
+                                      h2o_iovec_init(NULL, 0));
         h2o_http2_conn_request_write(h2);
         h2->state = H2O_HTTP2_CONN_STATE_HALF_CLOSED;
     }
@@ -498,7 +522,8 @@ void http_h2_goodbye(h2o_http2_conn_t *h2)
 
 void http_h2_drain(struct http_loop *loop)
 {
-    for (h2o_linklist_t *node = loop->ctx.http2._conns.next; node != &loop->ctx.http2._conns; node = node->next) {
+    for (h2o_linklist_t *node = loop->ctx.http2._conns.next; node != &loop->ctx.http2._conns;
+         node = node->next) {
         h2o_http2_conn_t *h2 = H2O_STRUCT_FROM_MEMBER(h2o_http2_conn_t, _conns, node);
         http_h2_goodbye(h2);
     }
@@ -512,12 +537,15 @@ void http_h2_init(struct mg_http_server *server)
     conf->max_request_entity_size = server->config.max_body;
     conf->http1.upgrade_to_http2 = 0;
     /* Ours is first: h2o's clock would also end a body that pauses. */
-    conf->http2.idle_timeout = (uint64_t)server->clocks.idle_ms + server->clocks.no_progress_ms + 1000;
-    h2o_hostconf_t *host = h2o_config_register_host(conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
+    conf->http2.idle_timeout =
+        (uint64_t)server->clocks.idle_ms + server->clocks.no_progress_ms + 1000;
+    h2o_hostconf_t *host =
+        h2o_config_register_host(conf, h2o_iovec_init(H2O_STRLIT("default")), 65535);
     h2o_pathconf_t *path = h2o_config_register_path(host, "/", 0);
     h2o_handler_t *handler = h2o_create_handler(path, sizeof *handler);
     handler->on_req = on_req;
-    /* A path that does not begin with '/' matches no path of h2o's, and is refused by us all the same. */
+    /* A path that does not begin with '/' matches no path of h2o's, and is refused by us all the
+     * same. */
     h2o_handler_t *fallback = h2o_create_handler(&host->fallback_path, sizeof *fallback);
     fallback->on_req = on_req;
     host->http2.push_preload = 0;

@@ -1,10 +1,11 @@
-/* The head of an HTTP/1 request, and chunked bodies. One pass to find the end, one to take it apart: about 0.3 us for a
- * request of a tile. */
+/* The head of an HTTP/1 request, and chunked bodies. One pass to find the end, one to take it
+ * apart: about 0.3 us for a request of a tile. */
 #include "http_parse.h"
 
 #include <strings.h>
 
-/* Of RFC 9110: what a method or a header name is made of; bit 1. What a Host is made of; bit 2. Visible; bit 4. */
+/* Of RFC 9110: what a method or a header name is made of; bit 1. What a Host is made of; bit 2.
+ * Visible; bit 4. */
 enum { TOKEN = 1, HOST = 2, TARGET = 4, VALUE = 8 };
 static uint8_t kinds[256];
 
@@ -46,7 +47,8 @@ void http_split_target(struct mg_span target, struct mg_span *path, struct mg_sp
     }
 }
 
-static enum http_parse refuse(struct http_refusal *refusal, int status, enum mg_err err, const char *text)
+static enum http_parse refuse(struct http_refusal *refusal, int status, enum mg_err err,
+                              const char *text)
 {
     *refusal = (struct http_refusal){status, err, text};
     return HTTP_PARSE_BAD;
@@ -69,7 +71,8 @@ static bool is_nocase(struct mg_span span, const char *text)
     return span.len == strlen(text) && strncasecmp(span.data, text, span.len) == 0;
 }
 
-static enum http_parse request_line(struct mg_span line, struct http_head *out, struct http_refusal *refusal)
+static enum http_parse request_line(struct mg_span line, struct http_head *out,
+                                    struct http_refusal *refusal)
 {
     struct mg_span target;
     if (!mg_span_cut(&line, ' ', &out->method) || out->method.len == 0 || out->method.len > 32 ||
@@ -81,12 +84,14 @@ static enum http_parse request_line(struct mg_span line, struct http_head *out, 
     } else if (mg_span_is(line, "HTTP/1.0")) {
         out->version = 0x100;
     } else if (mg_span_starts(line, "HTTP/")) {
-        return refuse(refusal, 505, MG_E_INVALID, "only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here");
+        return refuse(refusal, 505, MG_E_INVALID,
+                      "only HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here");
     } else {
         return BAD("the request line does not end in a version of HTTP");
     }
     if (target.len > HTTP_MAX_URL) {
-        return refuse(refusal, 414, MG_E_URI_TOO_LONG, "the URL is longer than 8 kB; send parameters as a POST body");
+        return refuse(refusal, 414, MG_E_URI_TOO_LONG,
+                      "the URL is longer than 8 kB; send parameters as a POST body");
     }
     if (target.len == 0 || !all_of(target, TARGET)) {
         return BAD("the URL has characters that must be percent-encoded");
@@ -96,12 +101,14 @@ static enum http_parse request_line(struct mg_span line, struct http_head *out, 
         size_t skip = target.data[4] == ':' ? 7 : 8;
         struct mg_span rest = {target.data + skip, target.len - skip};
         const char *slash = memchr(rest.data, '/', rest.len);
-        out->authority = (struct mg_span){rest.data, slash ? (size_t)(slash - rest.data) : rest.len};
+        out->authority =
+            (struct mg_span){rest.data, slash ? (size_t)(slash - rest.data) : rest.len};
         target = slash ? (struct mg_span){slash, rest.len - out->authority.len} : MG_SPAN("/");
         if (!http_authority_valid(out->authority)) {
             return BAD("the host of the URL is malformed");
         }
-    } else if (target.data[0] != '/' && !(mg_span_is(target, "*") && mg_span_is(out->method, "OPTIONS"))) {
+    } else if (target.data[0] != '/' &&
+               !(mg_span_is(target, "*") && mg_span_is(out->method, "OPTIONS"))) {
         return BAD("the URL does not begin with '/'");
     }
     http_split_target(target, &out->path, &out->query);
@@ -126,8 +133,9 @@ struct seen {
     bool close;
 };
 
-static enum http_parse known_header(struct mg_span name, struct mg_span value, struct http_head *out,
-                                    struct seen *seen, struct http_refusal *refusal)
+static enum http_parse known_header(struct mg_span name, struct mg_span value,
+                                    struct http_head *out, struct seen *seen,
+                                    struct http_refusal *refusal)
 {
     switch (name.len) {
     case 4:
@@ -146,7 +154,8 @@ static enum http_parse known_header(struct mg_span name, struct mg_span value, s
     case 6:
         if (mg_span_is(name, "expect")) {
             if (!is_nocase(value, "100-continue")) {
-                return refuse(refusal, 417, MG_E_INVALID, "the Expect header asks for something unknown");
+                return refuse(refusal, 417, MG_E_INVALID,
+                              "the Expect header asks for something unknown");
             }
             out->expect_continue = out->version >= 0x101;
         }
@@ -224,8 +233,10 @@ static enum http_parse header_line(char *line, size_t len, struct http_head *out
     return known_header(name, value, out, seen, refusal);
 }
 
-/* Looks for the empty line. Lines must end in CRLF: a bare LF is one thing to us and another to the proxy before us. */
-static enum http_parse find_end(const char *data, size_t len, size_t *scan, size_t *end, struct http_refusal *refusal)
+/* Looks for the empty line. Lines must end in CRLF: a bare LF is one thing to us and another to the
+ * proxy before us. */
+static enum http_parse find_end(const char *data, size_t len, size_t *scan, size_t *end,
+                                struct http_refusal *refusal)
 {
     size_t at = *scan;
     for (;;) {
@@ -246,10 +257,12 @@ static enum http_parse find_end(const char *data, size_t len, size_t *scan, size
     *scan = at;
     bool first_line = at == 0;
     if (first_line && len > 0 && data[0] != '\r' && !(kinds[(uint8_t)data[0]] & TOKEN)) {
-        return BAD("this is not HTTP"); /* TLS perhaps: it would wait for us while we wait for a line */
+        return BAD(
+            "this is not HTTP"); /* TLS perhaps: it would wait for us while we wait for a line */
     }
     if (first_line && len > HTTP_MAX_URL + 64) {
-        return refuse(refusal, 414, MG_E_URI_TOO_LONG, "the URL is longer than 8 kB; send parameters as a POST body");
+        return refuse(refusal, 414, MG_E_URI_TOO_LONG,
+                      "the URL is longer than 8 kB; send parameters as a POST body");
     }
     if (len > HTTP_MAX_HEAD + HTTP_MAX_URL) {
         return refuse(refusal, 431, MG_E_HEADERS_TOO_LARGE, "more than 32 kB of headers");
@@ -280,7 +293,8 @@ enum http_parse http_parse_head(char *data, size_t len, size_t *scan, struct htt
 
     char *at = data + start, *stop = data + start + end - 2;
     char *lf = memchr(at, '\n', (size_t)(stop - at));
-    if ((r = request_line((struct mg_span){at, (size_t)(lf - 1 - at)}, out, refusal)) != HTTP_PARSE_DONE) {
+    if ((r = request_line((struct mg_span){at, (size_t)(lf - 1 - at)}, out, refusal)) !=
+        HTTP_PARSE_DONE) {
         return r;
     }
     out->keep_alive = out->version >= 0x101;
@@ -305,14 +319,28 @@ enum http_parse http_parse_head(char *data, size_t len, size_t *scan, struct htt
     return HTTP_PARSE_DONE;
 }
 
-enum { C_SIZE, C_EXTENSION, C_SIZE_LF, C_DATA, C_DATA_CR, C_DATA_LF, C_TRAILER, C_TRAILER_LINE, C_TRAILER_LF, C_END_LF };
+enum {
+    C_SIZE,
+    C_EXTENSION,
+    C_SIZE_LF,
+    C_DATA,
+    C_DATA_CR,
+    C_DATA_LF,
+    C_TRAILER,
+    C_TRAILER_LINE,
+    C_TRAILER_LF,
+    C_END_LF
+};
 
 static int hex(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                     ? c - '0'
+           : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                    : -1;
 }
 
-enum http_parse http_chunked_read(struct http_chunked *chunked, char *data, size_t len, size_t *raw, size_t *decoded)
+enum http_parse http_chunked_read(struct http_chunked *chunked, char *data, size_t len, size_t *raw,
+                                  size_t *decoded)
 {
     size_t at = *raw;
     while (at < len) {
@@ -376,7 +404,9 @@ enum http_parse http_chunked_read(struct http_chunked *chunked, char *data, size
             if (c == '\n' || ++chunked->trailer_bytes > 4096) {
                 return HTTP_PARSE_BAD;
             }
-            chunked->state = c != '\r' ? C_TRAILER_LINE : chunked->state == C_TRAILER ? C_END_LF : C_TRAILER_LF;
+            chunked->state = c != '\r'                     ? C_TRAILER_LINE
+                             : chunked->state == C_TRAILER ? C_END_LF
+                                                           : C_TRAILER_LF;
             at++;
             break;
         case C_TRAILER_LF:
@@ -443,7 +473,8 @@ size_t http_hpack_count(const uint8_t *block, size_t len, size_t limit)
                 break;
             }
         } else if (!hpack_int(block, len, &at, first & 0x40 ? 6 : 4, &index) ||
-                   (index == 0 && !hpack_skip_string(block, len, &at)) || !hpack_skip_string(block, len, &at)) {
+                   (index == 0 && !hpack_skip_string(block, len, &at)) ||
+                   !hpack_skip_string(block, len, &at)) {
             break;
         }
         count++;

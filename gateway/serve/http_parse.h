@@ -1,7 +1,8 @@
-/* HTTP/1 parsing, pure functions: the head of a request, chunked bodies, Forwarded and the PROXY line.
+/* HTTP/1 parsing, pure functions: the head of a request, chunked bodies, Forwarded and the PROXY
+ * line.
  *
- * Strict (RFC 9112): CRLF only, no folding, one Host, never both Content-Length and Transfer-Encoding, so that no proxy
- * before us can see another request than we do. Any thread. */
+ * Strict (RFC 9112): CRLF only, no folding, one Host, never both Content-Length and
+ * Transfer-Encoding, so that no proxy before us can see another request than we do. Any thread. */
 #ifndef MOONGATE_SERVE_HTTP_PARSE_H
 #define MOONGATE_SERVE_HTTP_PARSE_H
 
@@ -23,14 +24,14 @@ struct http_head {
     struct mg_span method, path, query, scheme, authority;
     struct mg_http_header headers[HTTP_MAX_HEADERS];
     size_t n_headers;
-    size_t bytes;      /* of the head, with the empty line */
-    int version;       /* 0x100, 0x101 */
+    size_t bytes; /* of the head, with the empty line */
+    int version;  /* 0x100, 0x101 */
     bool keep_alive, chunked, expect_continue, has_length, has_authorization;
-    uint64_t length;   /* has_length */
+    uint64_t length; /* has_length */
 };
 
-/* `data` is what has come so far; header names are put in lower case in place. `scan` (0 at first) remembers how far the
- * end of the head was looked for. Spans point into data. */
+/* `data` is what has come so far; header names are put in lower case in place. `scan` (0 at first)
+ * remembers how far the end of the head was looked for. Spans point into data. */
 enum http_parse http_parse_head(char *data, size_t len, size_t *scan, struct http_head *out,
                                 struct http_refusal *refusal);
 /* Splits a request target into path and query (NULL data: none). */
@@ -44,26 +45,30 @@ struct http_chunked {
     uint64_t left; /* of the chunk */
     unsigned digits, extension_bytes, trailer_bytes;
 };
-/* Reads data[*raw .. len), moves body bytes down to data[*decoded], advances both. DONE: *raw is behind the last chunk. */
-enum http_parse http_chunked_read(struct http_chunked *chunked, char *data, size_t len, size_t *raw, size_t *decoded);
+/* Reads data[*raw .. len), moves body bytes down to data[*decoded], advances both. DONE: *raw is
+ * behind the last chunk. */
+enum http_parse http_chunked_read(struct http_chunked *chunked, char *data, size_t len, size_t *raw,
+                                  size_t *decoded);
 
-/* Number of fields in an HPACK block (RFC 7541), without decoding; stops counting at `limit`. Broken input counts what
- * was seen: the decoder will refuse it. */
+/* Number of fields in an HPACK block (RFC 7541), without decoding; stops counting at `limit`.
+ * Broken input counts what was seen: the decoder will refuse it. */
 size_t http_hpack_count(const uint8_t *block, size_t len, size_t limit);
 
-/* "PROXY TCP4 1.2.3.4 5.6.7.8 11 22\r\n". DONE: *bytes is its length; *known is false for UNKNOWN. */
-enum http_parse http_parse_proxy_line(const char *data, size_t len, size_t *bytes, struct mg_address *client,
-                                      bool *known);
+/* "PROXY TCP4 1.2.3.4 5.6.7.8 11 22\r\n". DONE: *bytes is its length; *known is false for UNKNOWN.
+ */
+enum http_parse http_parse_proxy_line(const char *data, size_t len, size_t *bytes,
+                                      struct mg_address *client, bool *known);
 
 /* What the trusted proxies say of the client. */
 struct http_forwarded {
-    bool present;                   /* some Forwarded or X-Forwarded-For came, from whomever */
+    bool present; /* some Forwarded or X-Forwarded-For came, from whomever */
     bool has_client;
     struct mg_address client;
-    struct mg_span scheme, host;    /* data NULL: not said */
+    struct mg_span scheme, host; /* data NULL: not said */
 };
 /* Walks the list of addresses from the right, past those in `trusted`. */
-void http_forwarded_read(const struct mg_http_header *headers, size_t n, const struct mg_cidr *trusted,
-                         size_t n_trusted, struct http_forwarded *out);
+void http_forwarded_read(const struct mg_http_header *headers, size_t n,
+                         const struct mg_cidr *trusted, size_t n_trusted,
+                         struct http_forwarded *out);
 
 #endif

@@ -1,11 +1,11 @@
-/* What proxies say of the client: the PROXY line (version 1), Forwarded (RFC 7239), X-Forwarded-*. Only a trusted peer is
- * listened to; the caller sees to that. */
+/* What proxies say of the client: the PROXY line (version 1), Forwarded (RFC 7239), X-Forwarded-*.
+ * Only a trusted peer is listened to; the caller sees to that. */
 #include "http_parse.h"
 
 #include <strings.h>
 
-enum http_parse http_parse_proxy_line(const char *data, size_t len, size_t *bytes, struct mg_address *client,
-                                      bool *known)
+enum http_parse http_parse_proxy_line(const char *data, size_t len, size_t *bytes,
+                                      struct mg_address *client, bool *known)
 {
     enum { LONGEST = 107 }; /* of the specification */
     const char *lf = memchr(data, '\n', len < LONGEST ? len : LONGEST);
@@ -26,8 +26,8 @@ enum http_parse http_parse_proxy_line(const char *data, size_t len, size_t *byte
     if (mg_span_is(word, "UNKNOWN")) {
         return HTTP_PARSE_DONE;
     }
-    if ((!mg_span_is(word, "TCP4") && !mg_span_is(word, "TCP6")) || !mg_span_cut(&line, ' ', &address) ||
-        !mg_address_parse(address, client)) {
+    if ((!mg_span_is(word, "TCP4") && !mg_span_is(word, "TCP6")) ||
+        !mg_span_cut(&line, ' ', &address) || !mg_address_parse(address, client)) {
         return HTTP_PARSE_BAD;
     }
     *known = true;
@@ -53,7 +53,8 @@ static bool node_address(struct mg_span node, struct mg_address *out)
 {
     if (node.len && node.data[0] == '[') {
         const char *close = memchr(node.data, ']', node.len);
-        return close && mg_address_parse((struct mg_span){node.data + 1, (size_t)(close - node.data - 1)}, out);
+        return close && mg_address_parse(
+                            (struct mg_span){node.data + 1, (size_t)(close - node.data - 1)}, out);
     }
     const char *colon = memchr(node.data, ':', node.len);
     if (colon && !memchr(colon + 1, ':', node.len - (size_t)(colon + 1 - node.data))) {
@@ -116,11 +117,13 @@ static void take_host(struct http_forwarded *out, struct mg_span value)
     }
 }
 
-void http_forwarded_read(const struct mg_http_header *headers, size_t n, const struct mg_cidr *trusted,
-                         size_t n_trusted, struct http_forwarded *out)
+void http_forwarded_read(const struct mg_http_header *headers, size_t n,
+                         const struct mg_cidr *trusted, size_t n_trusted,
+                         struct http_forwarded *out)
 {
     *out = (struct http_forwarded){0};
-    struct mg_span forwarded = {NULL, 0}, addresses = {NULL, 0}, proto = {NULL, 0}, host = {NULL, 0};
+    struct mg_span forwarded = {NULL, 0}, addresses = {NULL, 0}, proto = {NULL, 0},
+                   host = {NULL, 0};
     for (size_t i = 0; i < n; i++) {
         struct mg_span name = headers[i].name;
         if (name.len == 9 && mg_span_is(name, "forwarded")) {

@@ -1,8 +1,9 @@
 /* Requests and their answers, of both protocols.
  *
- * An answer from inside the handler goes straight to the socket, without a copy. From anywhere else (a thread, `gone`,
- * another request's handler) it is copied and passed through the loop's queue: h2o cannot bear to be re-entered in the
- * middle of closing a connection. Cost of the queue: one lock and, when the loop sleeps, one write to a pipe. */
+ * An answer from inside the handler goes straight to the socket, without a copy. From anywhere else
+ * (a thread, `gone`, another request's handler) it is copied and passed through the loop's queue:
+ * h2o cannot bear to be re-entered in the middle of closing a connection. Cost of the queue: one
+ * lock and, when the loop sleeps, one write to a pipe. */
 #include "http_internal.h"
 
 #include "moongate/log.h"
@@ -37,7 +38,8 @@ size_t http_body_read(struct http_body *body, char *out, size_t size)
         n = pread(body->fd, out, size, (off_t)body->fd_offset);
     } while (n < 0 && errno == EINTR);
     if (n <= 0) {
-        mg_log_error("an answer breaks off: %s", n == 0 ? "the file is shorter than was said" : strerror(errno));
+        mg_log_error("an answer breaks off: %s",
+                     n == 0 ? "the file is shorter than was said" : strerror(errno));
         return 0;
     }
     body->fd_offset += (uint64_t)n;
@@ -112,7 +114,8 @@ bool http_request_forwarded(struct http_request *r)
 {
     struct mg_http_server *server = r->loop->server;
     struct http_forwarded said;
-    http_forwarded_read(r->pub.headers, r->pub.n_headers, server->trusted, server->n_trusted, &said);
+    http_forwarded_read(r->pub.headers, r->pub.n_headers, server->trusted, server->n_trusted,
+                        &said);
     if (!r->conn->trusted) {
         /* Somebody's proxy on this machine is not the operator at the loopback. */
         if (said.present) {
@@ -152,7 +155,8 @@ bool http_request_handle(struct http_request *r)
     return answered;
 }
 
-/* Of buffers that leave their thread: h2o's own prototype is thread-local, and gone with the thread. */
+/* Of buffers that leave their thread: h2o's own prototype is thread-local, and gone with the
+ * thread. */
 static h2o_buffer_prototype_t kept_prototype;
 
 void http_request_keep(struct http_request *r, h2o_buffer_t *bytes)
@@ -238,7 +242,8 @@ void http_request_answers(h2o_multithread_receiver_t *receiver, h2o_linklist_t *
 {
     (void)receiver;
     while (!h2o_linklist_is_empty(messages)) {
-        struct http_request *r = H2O_STRUCT_FROM_MEMBER(struct http_request, message.link, messages->next);
+        struct http_request *r =
+            H2O_STRUCT_FROM_MEMBER(struct http_request, message.link, messages->next);
         h2o_linklist_unlink(&r->message.link);
         send_now(r, &r->response);
     }
@@ -248,7 +253,8 @@ void http_request_answers(h2o_multithread_receiver_t *receiver, h2o_linklist_t *
 static bool copy_response(struct http_request *r, const struct mg_http_response *response)
 {
     bool copy_body = response->fd < 0 && !response->release;
-    size_t bytes = response->n_headers * sizeof *response->headers + (copy_body ? response->body.len : 0);
+    size_t bytes =
+        response->n_headers * sizeof *response->headers + (copy_body ? response->body.len : 0);
     for (size_t i = 0; i < response->n_headers; i++) {
         bytes += response->headers[i].name.len + response->headers[i].value.len;
     }
@@ -324,7 +330,8 @@ size_t http_error_json(const struct http_refusal *refusal, char out[HTTP_ERROR_M
 {
     mg_metric_add(MG_M_REQUESTS, 1);
     mg_metric_add(refusal->status >= 500 ? MG_M_ERRORS_5XX : MG_M_ERRORS_4XX, 1);
-    int n = snprintf(out, HTTP_ERROR_MAX, "{\"detail\":\"%s\",\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}",
+    int n = snprintf(out, HTTP_ERROR_MAX,
+                     "{\"detail\":\"%s\",\"error\":{\"code\":\"%s\",\"message\":\"%s\"}}",
                      refusal->text, mg_err_name(refusal->err), refusal->text);
     return n < HTTP_ERROR_MAX ? (size_t)n : HTTP_ERROR_MAX - 1;
 }
@@ -353,16 +360,42 @@ const char *http_reason(int status)
         int status;
         const char *reason;
     } reasons[] = {
-        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {206, "Partial Content"},
-        {301, "Moved Permanently"}, {302, "Found"}, {303, "See Other"}, {304, "Not Modified"},
-        {307, "Temporary Redirect"}, {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"},
-        {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {406, "Not Acceptable"},
-        {408, "Request Timeout"}, {409, "Conflict"}, {410, "Gone"}, {412, "Precondition Failed"},
-        {413, "Content Too Large"}, {414, "URI Too Long"}, {415, "Unsupported Media Type"},
-        {416, "Range Not Satisfiable"}, {417, "Expectation Failed"}, {422, "Unprocessable Content"},
-        {429, "Too Many Requests"}, {431, "Request Header Fields Too Large"}, {499, "Client Closed Request"},
-        {500, "Internal Server Error"}, {501, "Not Implemented"}, {502, "Bad Gateway"},
-        {503, "Service Unavailable"}, {504, "Gateway Timeout"}, {505, "HTTP Version Not Supported"},
+        {200, "OK"},
+        {201, "Created"},
+        {202, "Accepted"},
+        {204, "No Content"},
+        {206, "Partial Content"},
+        {301, "Moved Permanently"},
+        {302, "Found"},
+        {303, "See Other"},
+        {304, "Not Modified"},
+        {307, "Temporary Redirect"},
+        {308, "Permanent Redirect"},
+        {400, "Bad Request"},
+        {401, "Unauthorized"},
+        {403, "Forbidden"},
+        {404, "Not Found"},
+        {405, "Method Not Allowed"},
+        {406, "Not Acceptable"},
+        {408, "Request Timeout"},
+        {409, "Conflict"},
+        {410, "Gone"},
+        {412, "Precondition Failed"},
+        {413, "Content Too Large"},
+        {414, "URI Too Long"},
+        {415, "Unsupported Media Type"},
+        {416, "Range Not Satisfiable"},
+        {417, "Expectation Failed"},
+        {422, "Unprocessable Content"},
+        {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"},
+        {499, "Client Closed Request"},
+        {500, "Internal Server Error"},
+        {501, "Not Implemented"},
+        {502, "Bad Gateway"},
+        {503, "Service Unavailable"},
+        {504, "Gateway Timeout"},
+        {505, "HTTP Version Not Supported"},
         {508, "Loop Detected"},
     };
     for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {

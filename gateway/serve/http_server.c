@@ -1,8 +1,9 @@
 /* The server: threads, listeners, connections, clocks, the stop.
  *
- * Each thread has an h2o loop and a dup of every listener; who wakes first accepts, a few at a time, so that load spreads.
- * At the limit of connections, or of descriptors, a loop takes its listeners out of its poll until its clock or a closed
- * connection lets them in again: an accept that fails would otherwise spin. */
+ * Each thread has an h2o loop and a dup of every listener; who wakes first accepts, a few at a
+ * time, so that load spreads. At the limit of connections, or of descriptors, a loop takes its
+ * listeners out of its poll until its clock or a closed connection lets them in again: an accept
+ * that fails would otherwise spin. */
 #include "http_internal.h"
 
 #include "moongate/log.h"
@@ -10,8 +11,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/tcp.h> /* netinet/tcp.h has no byte counts in tcp_info */
 #include <netinet/in.h>
-#include <linux/tcp.h> /* not netinet/: its tcp_info lacks the byte counts */
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -26,7 +27,9 @@ int64_t http_now_ms(const struct http_loop *loop)
     return (int64_t)h2o_now(loop->ctx.loop);
 }
 
-/* --- connections ----------------------------------------------------------------------------------------------- */
+/* --- connections
+ * -----------------------------------------------------------------------------------------------
+ */
 
 static void listeners_pause(struct http_loop *loop, bool pause);
 
@@ -137,8 +140,8 @@ static int begins(const h2o_buffer_t *input, const char *text, size_t len)
     return memcmp(input->bytes, text, n) != 0 ? 0 : n == len ? 1 : 2;
 }
 
-/* The first bytes: a PROXY line of a trusted peer, then TLS, HTTP/2 with prior knowledge or HTTP/1. Clear text on a TLS
- * port is HTTP/1 that is sent to https. */
+/* The first bytes: a PROXY line of a trusted peer, then TLS, HTTP/2 with prior knowledge or HTTP/1.
+ * Clear text on a TLS port is HTTP/1 that is sent to https. */
 static void on_first_read(h2o_socket_t *sock, const char *err)
 {
     struct http_conn *c = sock->data;
@@ -155,7 +158,8 @@ static void on_first_read(h2o_socket_t *sock, const char *err)
             size_t bytes;
             struct mg_address client;
             bool known;
-            enum http_parse r = http_parse_proxy_line(sock->input->bytes, sock->input->size, &bytes, &client, &known);
+            enum http_parse r = http_parse_proxy_line(sock->input->bytes, sock->input->size, &bytes,
+                                                      &client, &known);
             if (r == HTTP_PARSE_MORE) {
                 return;
             }
@@ -181,7 +185,8 @@ static void on_first_read(h2o_socket_t *sock, const char *err)
         }
     }
     if (c->tls) {
-        c->redirect = sock->input->bytes[0] >= 'A' && sock->input->bytes[0] <= 'Z'; /* a method, no TLS record */
+        c->redirect = sock->input->bytes[0] >= 'A' &&
+                      sock->input->bytes[0] <= 'Z'; /* a method, no TLS record */
         if (c->redirect) {
             c->tls = false;
             http_h1_start(c);
@@ -247,7 +252,9 @@ static void start(struct http_loop *loop, int fd, const struct sockaddr_storage 
     h2o_socket_read_start(c->sock, on_first_read);
 }
 
-/* --- listeners ------------------------------------------------------------------------------------------------- */
+/* --- listeners
+ * -------------------------------------------------------------------------------------------------
+ */
 
 static void arm_tick(struct http_loop *loop)
 {
@@ -272,7 +279,8 @@ static void on_accept(h2o_socket_t *listener, const char *err)
         }
         struct sockaddr_storage from;
         socklen_t len = sizeof from;
-        int fd = accept4(h2o_socket_get_fd(listener), (struct sockaddr *)&from, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        int fd = accept4(h2o_socket_get_fd(listener), (struct sockaddr *)&from, &len,
+                         SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
             start(loop, fd, &from, tls);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -310,14 +318,19 @@ static void listeners_close(struct http_loop *loop)
     loop->n_listeners = 0;
 }
 
-/* --- clocks ---------------------------------------------------------------------------------------------------- */
+/* --- clocks
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 static enum mg_guard_activity activity_of(const struct http_conn *c)
 {
     switch (c->protocol) {
     case CONN_PREFACE:
-        /* An open connection that has not said anything is idle; half a first line is a handshake. */
-        return c->sock->input->size > 0 ? MG_GUARD_HANDSHAKE : c->tls ? MG_GUARD_HANDSHAKE : MG_GUARD_IDLE;
+        /* An open connection that has not said anything is idle; half a first line is a handshake.
+         */
+        return c->sock->input->size > 0 ? MG_GUARD_HANDSHAKE
+               : c->tls                 ? MG_GUARD_HANDSHAKE
+                                        : MG_GUARD_IDLE;
     case CONN_TLS:
         return MG_GUARD_HANDSHAKE;
     case CONN_HTTP1:
@@ -325,7 +338,8 @@ static enum mg_guard_activity activity_of(const struct http_conn *c)
     case CONN_HTTP2:
         break;
     }
-    /* h2o has freed its part of a connection that was not seen in this tick: what is left says goodbye by TLS. */
+    /* h2o has freed its part of a connection that was not seen in this tick: what is left says
+     * goodbye by TLS. */
     return c->h2_sampled == c->loop->tick ? c->h2_activity : MG_GUARD_CLOSING;
 }
 
@@ -361,7 +375,8 @@ static void on_tick(h2o_timeout_entry_t *entry)
     for (struct http_conn *c = loop->conns; c; c = next) {
         next = c->next; /* a kill only shuts down: nothing is freed under us */
         enum mg_guard_activity activity = activity_of(c);
-        bool fine = mg_guard_tick(&c->guard, &loop->server->clocks, now, activity, bytes_moved(c, activity));
+        bool fine = mg_guard_tick(&c->guard, &loop->server->clocks, now, activity,
+                                  bytes_moved(c, activity));
         incoming += c->sock->input->size;
         if (!fine && activity == MG_GUARD_IDLE) { /* an idle client did no wrong */
             if (c->protocol == CONN_HTTP2) {
@@ -374,7 +389,8 @@ static void on_tick(h2o_timeout_entry_t *entry)
         }
     }
     atomic_store_explicit(&loop->incoming, incoming, memory_order_relaxed);
-    if (loop->paused && atomic_load(&loop->server->n_conns) < loop->server->config.max_connections) {
+    if (loop->paused &&
+        atomic_load(&loop->server->n_conns) < loop->server->config.max_connections) {
         listeners_pause(loop, false);
     }
     if (loop->conns || loop->paused || loop->stopping) {
@@ -382,7 +398,9 @@ static void on_tick(h2o_timeout_entry_t *entry)
     }
 }
 
-/* --- loops ----------------------------------------------------------------------------------------------------- */
+/* --- loops
+ * -----------------------------------------------------------------------------------------------------
+ */
 
 static void begin_stop(struct http_loop *loop, int ms)
 {
@@ -402,8 +420,8 @@ static void begin_stop(struct http_loop *loop, int ms)
     arm_tick(loop);
 }
 
-/* Everything of h2o's that belongs to a loop is made and freed on the loop's own thread: sockets take their buffers from
- * thread-local lists. */
+/* Everything of h2o's that belongs to a loop is made and freed on the loop's own thread: sockets
+ * take their buffers from thread-local lists. */
 static void loop_open(struct http_loop *loop)
 {
     struct mg_http_server *server = loop->server;
@@ -417,7 +435,8 @@ static void loop_open(struct http_loop *loop)
     h2o_timeout_init(loop->ctx.loop, &loop->tick_timeout, tick);
     loop->tick_entry.cb = on_tick;
     for (size_t i = 0; i < loop->n_listeners; i++) {
-        loop->listeners[i] = h2o_evloop_socket_create(loop->ctx.loop, loop->fds[i], H2O_SOCKET_FLAG_DONT_READ);
+        loop->listeners[i] =
+            h2o_evloop_socket_create(loop->ctx.loop, loop->fds[i], H2O_SOCKET_FLAG_DONT_READ);
         loop->fds[i] = -1;
         loop->listeners[i]->data = loop;
         h2o_socket_read_start(loop->listeners[i], on_accept);
@@ -444,7 +463,8 @@ static void loop_run(struct http_loop *loop)
                 }
             }
         }
-        if (h2o_evloop_run(loop->ctx.loop, loop->stopping ? 20 : INT32_MAX) != 0 && errno != EINTR) {
+        if (h2o_evloop_run(loop->ctx.loop, loop->stopping ? 20 : INT32_MAX) != 0 &&
+            errno != EINTR) {
             mg_log_error("the event loop cannot wait: %s", strerror(errno));
             abort(); /* the master starts another front */
         }
@@ -514,7 +534,8 @@ static struct http_loop *loop_new(struct mg_http_server *server)
     bool ok = loop->listeners && loop->fds;
     while (ok && loop->n_listeners < n) {
         size_t i = loop->n_listeners;
-        int fd = i < config->n_listen ? config->listen_fds[i] : config->tls_fds[i - config->n_listen];
+        int fd =
+            i < config->n_listen ? config->listen_fds[i] : config->tls_fds[i - config->n_listen];
         loop->fds[i] = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         ok = loop->fds[i] >= 0;
         loop->n_listeners += ok;
@@ -526,7 +547,9 @@ static struct http_loop *loop_new(struct mg_http_server *server)
     return loop;
 }
 
-/* --- the server ------------------------------------------------------------------------------------------------ */
+/* --- the server
+ * ------------------------------------------------------------------------------------------------
+ */
 
 static void server_free(struct mg_http_server *server)
 {
@@ -557,7 +580,8 @@ static void or_default(unsigned *value, unsigned fallback)
     *value = *value ? *value : fallback;
 }
 
-static enum mg_err configure(struct mg_http_server *server, const struct mg_http_config *config, struct mg_errmsg *err)
+static enum mg_err configure(struct mg_http_server *server, const struct mg_http_config *config,
+                             struct mg_errmsg *err)
 {
     struct mg_http_config *own = &server->config;
     *own = *config;
@@ -570,9 +594,11 @@ static enum mg_err configure(struct mg_http_server *server, const struct mg_http
     or_default(&own->max_connections, 4000);
     or_default(&own->max_per_address, 100);
     own->max_body = own->max_body ? own->max_body : 25u << 20;
-    own->max_body_unauthenticated = own->max_body_unauthenticated ? own->max_body_unauthenticated : 64u << 10;
+    own->max_body_unauthenticated =
+        own->max_body_unauthenticated ? own->max_body_unauthenticated : 64u << 10;
     own->max_buffered = own->max_buffered ? own->max_buffered : (size_t)512 << 20;
-    server->clocks = (struct mg_guard_clocks){config->handshake_ms, config->idle_ms, config->no_progress_ms};
+    server->clocks =
+        (struct mg_guard_clocks){config->handshake_ms, config->idle_ms, config->no_progress_ms};
     or_default(&server->clocks.handshake_ms, 5000);
     or_default(&server->clocks.idle_ms, 10000);
     or_default(&server->clocks.no_progress_ms, 30000);
@@ -592,7 +618,9 @@ static enum mg_err configure(struct mg_http_server *server, const struct mg_http
     for (; server->n_trusted < n; server->n_trusted++) {
         const char *text = config->trusted_proxies[server->n_trusted];
         if (!mg_cidr_parse(text, &server->trusted[server->n_trusted])) {
-            return mg_err_set(err, MG_E_INVALID, "trusted-proxy \"%s\" is not an address or CIDR, like 10.0.0.0/8", text);
+            return mg_err_set(err, MG_E_INVALID,
+                              "trusted-proxy \"%s\" is not an address or CIDR, like 10.0.0.0/8",
+                              text);
         }
     }
     if (config->n_tls > 0) {
@@ -601,7 +629,8 @@ static enum mg_err configure(struct mg_http_server *server, const struct mg_http
     return MG_OK;
 }
 
-enum mg_err mg_http_start(const struct mg_http_config *config, struct mg_http_server **out, struct mg_errmsg *err)
+enum mg_err mg_http_start(const struct mg_http_config *config, struct mg_http_server **out,
+                          struct mg_errmsg *err)
 {
     struct mg_http_server *server = calloc(1, sizeof *server);
     if (!server) {
@@ -613,7 +642,8 @@ enum mg_err mg_http_start(const struct mg_http_config *config, struct mg_http_se
         server_free(server);
         return e;
     }
-    signal(SIGPIPE, SIG_IGN); /* a write to a connection that was shut down is an error, not an end */
+    signal(SIGPIPE,
+           SIG_IGN); /* a write to a connection that was shut down is an error, not an end */
     h2o_socket_buffer_mmap_settings.threshold = SIZE_MAX; /* bodies stay in memory, never in /tmp */
     http_h2_init(server);
     for (unsigned i = 0; i < server->config.threads; i++) {

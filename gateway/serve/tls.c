@@ -1,7 +1,6 @@
-/* TLS contexts. The current one is swapped under a lock; a connection holds a reference to its own, so that a reload
- * touches new connections only. One lock for each accepted connection. */
+/* TLS contexts. The current one is swapped under a lock; a connection holds a reference to its own,
+ * so that a reload touches new connections only. One lock for each accepted connection. */
 #include "tls.h"
-
 
 #include <openssl/err.h>
 #include <openssl/rand.h>
@@ -29,16 +28,18 @@ static enum mg_err openssl_error(struct mg_errmsg *err, const char *what, const 
         ERR_error_string_n(code, text, sizeof text);
     }
     ERR_clear_error();
-    return mg_err_set(err, MG_E_INVALID, "%s%s%s: %s", what, path ? " " : "", path ? path : "", text);
+    return mg_err_set(err, MG_E_INVALID, "%s%s%s: %s", what, path ? " " : "", path ? path : "",
+                      text);
 }
 
-static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len, const unsigned char *in,
-                       unsigned in_len, void *context)
+static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_len,
+                       const unsigned char *in, unsigned in_len, void *context)
 {
     (void)ssl;
     (void)context;
     unsigned char *choice;
-    if (SSL_select_next_proto(&choice, out_len, alpn, sizeof alpn - 1, in, in_len) != OPENSSL_NPN_NEGOTIATED) {
+    if (SSL_select_next_proto(&choice, out_len, alpn, sizeof alpn - 1, in, in_len) !=
+        OPENSSL_NPN_NEGOTIATED) {
         return SSL_TLSEXT_ERR_ALERT_FATAL; /* RFC 7301 3.2 */
     }
     *out = choice;
@@ -68,11 +69,14 @@ static enum mg_err use_self_signed(SSL_CTX *ctx, struct mg_errmsg *err)
         serial_bytes[0] &= 0x7f;
         serial = BN_bin2bn(serial_bytes, sizeof serial_bytes, NULL);
         X509_NAME *name = X509_get_subject_name(cert);
-        ok = serial && BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(cert)) && X509_set_version(cert, 2) == 1 &&
-             X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
-             X509_gmtime_adj(X509_getm_notAfter(cert), 365L * 86400) && X509_set_pubkey(cert, key) == 1 &&
-             X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC, (const unsigned char *)"localhost", -1, -1, 0) == 1 &&
-             X509_set_issuer_name(cert, name) == 1 && add_extension(cert, NID_basic_constraints, "critical,CA:FALSE") &&
+        ok = serial && BN_to_ASN1_INTEGER(serial, X509_get_serialNumber(cert)) &&
+             X509_set_version(cert, 2) == 1 && X509_gmtime_adj(X509_getm_notBefore(cert), -3600) &&
+             X509_gmtime_adj(X509_getm_notAfter(cert), 365L * 86400) &&
+             X509_set_pubkey(cert, key) == 1 &&
+             X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
+                                        (const unsigned char *)"localhost", -1, -1, 0) == 1 &&
+             X509_set_issuer_name(cert, name) == 1 &&
+             add_extension(cert, NID_basic_constraints, "critical,CA:FALSE") &&
              add_extension(cert, NID_ext_key_usage, "serverAuth") &&
              add_extension(cert, NID_subject_alt_name, "DNS:localhost,IP:127.0.0.1,IP:::1") &&
              X509_sign(cert, key, EVP_sha256()) > 0 && SSL_CTX_use_certificate(ctx, cert) == 1 &&
@@ -85,7 +89,8 @@ static enum mg_err use_self_signed(SSL_CTX *ctx, struct mg_errmsg *err)
     return e;
 }
 
-static enum mg_err use_files(SSL_CTX *ctx, const char *cert_path, const char *key_path, struct mg_errmsg *err)
+static enum mg_err use_files(SSL_CTX *ctx, const char *cert_path, const char *key_path,
+                             struct mg_errmsg *err)
 {
     if (SSL_CTX_use_certificate_chain_file(ctx, cert_path) != 1) {
         return openssl_error(err, "cannot read the certificate", cert_path);
@@ -117,14 +122,15 @@ static enum mg_err make(const struct tls_context *context, SSL_CTX **out, struct
         return openssl_error(err, "cannot start TLS", NULL);
     }
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_COMPRESSION |
-                                 SSL_OP_PRIORITIZE_CHACHA);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
+                                 SSL_OP_NO_COMPRESSION | SSL_OP_PRIORITIZE_CHACHA);
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* resumption by tickets */
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
     SSL_CTX_set_default_passwd_cb(ctx, no_password);
     enum mg_err e;
-    if (SSL_CTX_set_cipher_list(ctx, ciphers) != 1 || SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") != 1) {
+    if (SSL_CTX_set_cipher_list(ctx, ciphers) != 1 ||
+        SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") != 1) {
         e = openssl_error(err, "cannot set the ciphers", NULL);
     } else if (context->cert_path) {
         e = use_files(ctx, context->cert_path, context->key_path, err);
@@ -139,10 +145,12 @@ static enum mg_err make(const struct tls_context *context, SSL_CTX **out, struct
     return MG_OK;
 }
 
-enum mg_err tls_open(const char *cert_path, const char *key_path, struct tls_context **out, struct mg_errmsg *err)
+enum mg_err tls_open(const char *cert_path, const char *key_path, struct tls_context **out,
+                     struct mg_errmsg *err)
 {
     if (!cert_path != !key_path) {
-        return mg_err_set(err, MG_E_INVALID, "a certificate needs its key: give both --tls-cert and --tls-key");
+        return mg_err_set(err, MG_E_INVALID,
+                          "a certificate needs its key: give both --tls-cert and --tls-key");
     }
     struct tls_context *context = calloc(1, sizeof *context);
     if (!context) {
@@ -192,7 +200,10 @@ SSL_CTX *tls_get(struct tls_context *context)
     return ctx;
 }
 
-void tls_put(SSL_CTX *ctx) { SSL_CTX_free(ctx); }
+void tls_put(SSL_CTX *ctx)
+{
+    SSL_CTX_free(ctx);
+}
 
 void tls_close(struct tls_context **context)
 {

@@ -4,13 +4,32 @@
 
 #include "http_fixture.h"
 
-enum { F_DATA, F_HEADERS, F_PRIORITY, F_RST_STREAM, F_SETTINGS, F_PUSH, F_PING, F_GOAWAY, F_WINDOW_UPDATE, F_CONTINUATION };
+enum {
+    F_DATA,
+    F_HEADERS,
+    F_PRIORITY,
+    F_RST_STREAM,
+    F_SETTINGS,
+    F_PUSH,
+    F_PING,
+    F_GOAWAY,
+    F_WINDOW_UPDATE,
+    F_CONTINUATION
+};
 enum { END_STREAM = 1, ACK = 1, END_HEADERS = 4 };
 
-static void put_frame(struct mg_buf *out, uint8_t type, uint8_t flags, uint32_t stream, const void *payload, size_t len)
+static void put_frame(struct mg_buf *out, uint8_t type, uint8_t flags, uint32_t stream,
+                      const void *payload, size_t len)
 {
-    const uint8_t head[9] = {(uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len, type, flags,
-                             (uint8_t)(stream >> 24), (uint8_t)(stream >> 16), (uint8_t)(stream >> 8), (uint8_t)stream};
+    const uint8_t head[9] = {(uint8_t)(len >> 16),
+                             (uint8_t)(len >> 8),
+                             (uint8_t)len,
+                             type,
+                             flags,
+                             (uint8_t)(stream >> 24),
+                             (uint8_t)(stream >> 16),
+                             (uint8_t)(stream >> 8),
+                             (uint8_t)stream};
     mg_buf_put(out, head, sizeof head);
     if (len) {
         mg_buf_put(out, payload, len);
@@ -91,13 +110,16 @@ static bool recv_frame(int fd, struct frame *frame)
     frame->len = (size_t)head[0] << 16 | (size_t)head[1] << 8 | head[2];
     frame->type = head[3];
     frame->flags = head[4];
-    frame->stream = (uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 | (uint32_t)head[7] << 8 | head[8];
+    frame->stream = (uint32_t)(head[5] & 0x7f) << 24 | (uint32_t)head[6] << 16 |
+                    (uint32_t)head[7] << 8 | head[8];
     assert_true(frame->len < sizeof frame->payload);
     frame->payload[frame->len] = 0;
-    return frame->len == 0 || recv(fd, frame->payload, frame->len, MSG_WAITALL) == (ssize_t)frame->len;
+    return frame->len == 0 ||
+           recv(fd, frame->payload, frame->len, MSG_WAITALL) == (ssize_t)frame->len;
 }
 
-/* Status of the HEADERS of an answer: h2o writes it first, indexed or as a literal of three digits. */
+/* Status of the HEADERS of an answer: h2o writes it first, indexed or as a literal of three digits.
+ */
 static int status_of(const struct frame *frame)
 {
     static const int indexed[] = {200, 204, 206, 304, 400, 404, 500};
@@ -106,7 +128,8 @@ static int status_of(const struct frame *frame)
         return indexed[b - 0x88];
     }
     assert_true(b == 8 && frame->payload[1] == 3);
-    return atoi((const char[]){(char)frame->payload[2], (char)frame->payload[3], (char)frame->payload[4], 0});
+    return atoi((const char[]){(char)frame->payload[2], (char)frame->payload[3],
+                               (char)frame->payload[4], 0});
 }
 
 struct reply {

@@ -84,7 +84,8 @@ static void on_release(void *context)
 static void answer_text(struct mg_http_request *request, int status, struct mg_span text)
 {
     struct mg_http_header type = {MG_SPAN("content-type"), MG_SPAN("text/plain")};
-    struct mg_http_response response = {.status = status, .headers = &type, .n_headers = 1, .body = text, .fd = -1};
+    struct mg_http_response response = {
+        .status = status, .headers = &type, .n_headers = 1, .body = text, .fd = -1};
     mg_http_answer(request, &response);
 }
 
@@ -100,10 +101,11 @@ static struct mg_http_request *take_held(void)
 static void answer_info(struct mg_http_request *r)
 {
     char text[1024];
-    int n = snprintf(text, sizeof text, "%.*s|%.*s|%.*s|%.*s|%.*s|%s|%d|%x", (int)r->method.len, r->method.data,
-                     (int)r->path.len, r->path.data, (int)r->query.len, r->query.data ? r->query.data : "",
-                     (int)r->scheme.len, r->scheme.data, (int)r->authority.len, r->authority.data ? r->authority.data : "",
-                     r->client, r->from_loopback, (unsigned)r->version);
+    int n = snprintf(text, sizeof text, "%.*s|%.*s|%.*s|%.*s|%.*s|%s|%d|%x", (int)r->method.len,
+                     r->method.data, (int)r->path.len, r->path.data, (int)r->query.len,
+                     r->query.data ? r->query.data : "", (int)r->scheme.len, r->scheme.data,
+                     (int)r->authority.len, r->authority.data ? r->authority.data : "", r->client,
+                     r->from_loopback, (unsigned)r->version);
     answer_text(r, 200, (struct mg_span){text, (size_t)n});
 }
 
@@ -237,8 +239,9 @@ static void stop_server(void)
 
 static int connect_to(int port)
 {
-    struct sockaddr_in address = {
-        .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     assert_true(fd >= 0);
     assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
@@ -260,7 +263,10 @@ static bool send_all(int fd, const void *data, size_t len)
     return true;
 }
 
-static bool send_text(int fd, const char *text) { return send_all(fd, text, strlen(text)); }
+static bool send_text(int fd, const char *text)
+{
+    return send_all(fd, text, strlen(text));
+}
 
 /* To the end of the connection, or until `full` is; terminated. */
 __attribute__((unused)) static size_t recv_all(int fd, char *out, size_t full)
@@ -315,6 +321,9 @@ __attribute__((unused)) static void assert_well(void)
 
 /* libh2o keeps recycled chunks in thread-local lists that it does not free. */
 const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void) { return "leak:libh2o-evloop\n"; }
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libh2o-evloop\n";
+}
 
 #endif

@@ -65,7 +65,8 @@ static void test_noise(void **state)
 static void test_clocks(void **state)
 {
     (void)state;
-    static const struct mg_guard_clocks clocks = {.handshake_ms = 50, .idle_ms = 100, .no_progress_ms = 300};
+    static const struct mg_guard_clocks clocks = {
+        .handshake_ms = 50, .idle_ms = 100, .no_progress_ms = 300};
     static const struct {
         enum mg_guard_activity activity;
         int64_t step_ms;
@@ -86,7 +87,8 @@ static void test_clocks(void **state)
         mg_guard_init(&guard, 0);
         int passed = 0;
         uint64_t bytes = 0;
-        for (int64_t ms = rows[i].step_ms; passed < 1000; ms += rows[i].step_ms, bytes += rows[i].bytes_per_step) {
+        for (int64_t ms = rows[i].step_ms; passed < 1000;
+             ms += rows[i].step_ms, bytes += rows[i].bytes_per_step) {
             if (!mg_guard_tick(&guard, &clocks, ms, rows[i].activity, bytes)) {
                 break;
             }
@@ -130,7 +132,8 @@ static void test_addresses(void **state)
         struct mg_cidr cidr;
         struct mg_address address;
         assert_true(mg_cidr_parse(rows[i].cidr, &cidr));
-        assert_true(mg_address_parse((struct mg_span){rows[i].address, strlen(rows[i].address)}, &address));
+        assert_true(
+            mg_address_parse((struct mg_span){rows[i].address, strlen(rows[i].address)}, &address));
         if (mg_cidr_has(&cidr, &address) != rows[i].has) {
             fail_msg("%s in %s: %s", rows[i].address, rows[i].cidr, rows[i].why);
         }
@@ -138,7 +141,8 @@ static void test_addresses(void **state)
         mg_address_print(&address, text, sizeof text);
         assert_string_equal(text, rows[i].address);
     }
-    static const char *const bad[] = {"", "x", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x", "::/129", "1.2.3"};
+    static const char *const bad[] = {
+        "", "x", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/-1", "10.0.0.0/8x", "::/129", "1.2.3"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct mg_cidr cidr;
         if (mg_cidr_parse(bad[i], &cidr)) {
@@ -174,8 +178,9 @@ static void test_table(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cancels), cmocka_unit_test(test_jobs),      cmocka_unit_test(test_noise),
-        cmocka_unit_test(test_clocks),  cmocka_unit_test(test_addresses), cmocka_unit_test(test_table),
+        cmocka_unit_test(test_cancels),   cmocka_unit_test(test_jobs),
+        cmocka_unit_test(test_noise),     cmocka_unit_test(test_clocks),
+        cmocka_unit_test(test_addresses), cmocka_unit_test(test_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

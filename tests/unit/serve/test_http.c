@@ -37,56 +37,79 @@ static void test_strict(void **state)
         {"GET / HTTP/1.1\r\n\r\n", "400 Bad Request", true, "a request without Host is refused"},
         {"GET / HTTP/1.1\r\nHost:\r\n\r\n", "400 Bad Request", true, "an empty Host is refused"},
         {GET "Host: y\r\n\r\n", "400 Bad Request", true, "two Hosts are refused"},
-        {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "400 Bad Request", true, "a Host with a blank is refused"},
-        {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "400 Bad Request", true, "a Host with a path is refused"},
+        {"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", "400 Bad Request", true,
+         "a Host with a blank is refused"},
+        {"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", "400 Bad Request", true,
+         "a Host with a path is refused"},
         {"GET / HTTP/1.1\nHost: x\n\n", "400 Bad Request", true, "bare LF is refused at once"},
         {GET "A: b\n\r\n", "400 Bad Request", true, "one bare LF is refused"},
         {GET "A: b\r\n folded\r\n\r\n", "400 Bad Request", true, "a folded header is refused"},
         {GET "A : b\r\n\r\n", "400 Bad Request", true, "a blank before the colon is refused"},
         {GET ": b\r\n\r\n", "400 Bad Request", true, "a header without a name is refused"},
         {GET "A: \x01\r\n\r\n", "400 Bad Request", true, "a control character is refused"},
-        {GET "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "both Content-Length", true,
-         "CL and TE together are refused"},
-        {GET "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx", "400 Bad Request", true, "two CLs are refused, even equal"},
+        {GET "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "both Content-Length", true, "CL and TE together are refused"},
+        {GET "Content-Length: 1\r\nContent-Length: 1\r\n\r\nx", "400 Bad Request", true,
+         "two CLs are refused, even equal"},
         {GET "Content-Length: 1, 1\r\n\r\nx", "400 Bad Request", true, "a CL list is refused"},
         {GET "Content-Length: +1\r\n\r\nx", "400 Bad Request", true, "a signed CL is refused"},
         {GET "Content-Length: -1\r\n\r\nx", "400 Bad Request", true, "a negative CL is refused"},
-        {GET "Content-Length: 99999999999999999999\r\n\r\n", "400 Bad Request", true, "a CL beyond 64 bits is refused"},
-        {GET "Transfer-Encoding: gzip, chunked\r\n\r\n", "400 Bad Request", true, "another TE is refused"},
-        {GET "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400 Bad Request", true,
-         "two TEs are refused"},
-        {"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400 Bad Request", true, "HTTP/1.0 has no TE"},
-        {GET "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "the chunked body is malformed", true, "a bad chunk size"},
-        {GET "Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", "the chunked body is malformed", true, "a chunk too long"},
-        {GET "Transfer-Encoding: chunked\r\n\r\n1\na\r\n", "the chunked body is malformed", true, "a bare LF in chunks"},
-        {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\n",
+        {GET "Content-Length: 99999999999999999999\r\n\r\n", "400 Bad Request", true,
+         "a CL beyond 64 bits is refused"},
+        {GET "Transfer-Encoding: gzip, chunked\r\n\r\n", "400 Bad Request", true,
+         "another TE is refused"},
+        {GET "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         "400 Bad Request", true, "two TEs are refused"},
+        {"GET / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", "400 Bad Request", true,
+         "HTTP/1.0 has no TE"},
+        {GET "Transfer-Encoding: chunked\r\n\r\nxyz\r\n", "the chunked body is malformed", true,
+         "a bad chunk size"},
+        {GET "Transfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n", "the chunked body is malformed",
+         true, "a chunk too long"},
+        {GET "Transfer-Encoding: chunked\r\n\r\n1\na\r\n", "the chunked body is malformed", true,
+         "a bare LF in chunks"},
+        {"POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: "
+         "chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: v\r\n\r\n",
          "\r\n\r\nabcde", false, "chunks with an extension and a trailer are read"},
-        {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde", "\r\n\r\nabcde", false, "a body is read"},
+        {"POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nabcde", "\r\n\r\nabcde", false,
+         "a body is read"},
         {"GET / HTTP/2.0\r\nHost: x\r\n\r\n", "505", true, "HTTP/2 spelt as HTTP/1 is refused"},
         {"GET / HTTP/1.2\r\nHost: x\r\n\r\n", "505", true, "HTTP/1.2 is refused"},
         {"GET /\r\n\r\n", "400 Bad Request", true, "HTTP/0.9 is refused"},
         {"GET  / HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", true, "two blanks are refused"},
-        {"GET x HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", true, "a target without '/' is refused"},
-        {"G@T / HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", true, "a method of other letters is refused"},
+        {"GET x HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", true,
+         "a target without '/' is refused"},
+        {"G@T / HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", true,
+         "a method of other letters is refused"},
         {"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n", "400 Bad Request", true, "CONNECT is refused"},
         {GET "Expect: 42\r\n\r\n", "417 ", true, "an unknown expectation is refused"},
         {"GET / HTTP/1.0\r\n\r\n", "200 OK", true, "HTTP/1.0 needs no Host, and ends"},
-        {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "connection: keep-alive", false, "HTTP/1.0 may go on"},
+        {"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "connection: keep-alive", false,
+         "HTTP/1.0 may go on"},
         {GET "Connection: x, close\r\n\r\n", "connection: close", true, "close in a list is seen"},
-        {"GET http://h:1/info?a HTTP/1.1\r\nHost: x\r\n\r\n", "GET|/info|a|http|h:1|", false, "an absolute URL's host wins"},
+        {"GET http://h:1/info?a HTTP/1.1\r\nHost: x\r\n\r\n", "GET|/info|a|http|h:1|", false,
+         "an absolute URL's host wins"},
         {"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n*", false, "OPTIONS * is handed on"},
-        {"GET /info?a=1?b HTTP/1.1\r\nHost: x:80\r\n\r\n", "GET|/info|a=1?b|http|x:80|127.0.0.1|1|101", false,
-         "path and query are split once"},
-        {"GET /%2f..%2finfo HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n/%2f..%2finfo", false, "the path is raw"},
-        {"GET /../info HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n/../info", false, "dots are not resolved"},
-        {"GET /\xff%00 HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n/\xff%00", false, "bytes over 127 are handed on"},
-        {"HEAD /echo HTTP/1.1\r\nHost: x\r\n\r\n", "content-length: 5\r\n", false, "HEAD has the length"},
+        {"GET /info?a=1?b HTTP/1.1\r\nHost: x:80\r\n\r\n",
+         "GET|/info|a=1?b|http|x:80|127.0.0.1|1|101", false, "path and query are split once"},
+        {"GET /%2f..%2finfo HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n/%2f..%2finfo", false,
+         "the path is raw"},
+        {"GET /../info HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n/../info", false,
+         "dots are not resolved"},
+        {"GET /\xff%00 HTTP/1.1\r\nHost: x\r\n\r\n", "\r\n\r\n/\xff%00", false,
+         "bytes over 127 are handed on"},
+        {"HEAD /echo HTTP/1.1\r\nHost: x\r\n\r\n", "content-length: 5\r\n", false,
+         "HEAD has the length"},
         {"GET /304 HTTP/1.1\r\nHost: x\r\n\r\n", "304 Not Modified", false, "304 has no body"},
-        {"GET /offset HTTP/1.1\r\nHost: x\r\n\r\n", "content-length: 10\r\n", false, "a part of a descriptor"},
-        {"GET /split HTTP/1.1\r\nHost: x\r\n\r\n", "x-test: a  x-evil: b\r\n", false, "a header cannot be split"},
+        {"GET /offset HTTP/1.1\r\nHost: x\r\n\r\n", "content-length: 10\r\n", false,
+         "a part of a descriptor"},
+        {"GET /split HTTP/1.1\r\nHost: x\r\n\r\n", "x-test: a  x-evil: b\r\n", false,
+         "a header cannot be split"},
         {"\x16\x03\x01\x02", "400 Bad Request", true, "TLS on the clear port is refused"},
-        {"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" GET "\r\n", "400 Bad Request", true, "a PROXY line of an untrusted peer"},
-        {GET "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n",
+        {"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" GET "\r\n", "400 Bad Request", true,
+         "a PROXY line of an untrusted peer"},
+        {GET "Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: "
+             "AAMAAABkAAQAAP__\r\n\r\n",
          "HTTP/1.1 200 OK", false, "h2c upgrade is off"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -123,8 +146,9 @@ static void test_strict(void **state)
 static void test_byte_by_byte(void **state)
 {
     (void)state;
-    static const char request[] = "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-                                  "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nGET /two HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char request[] =
+        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nGET /two HTTP/1.1\r\nHost: x\r\n\r\n";
     char out[2048];
     int fd = connect_to(fx.clear_port), on = 1;
     setsockopt(fd, IPPROTO_TCP, 1 /* TCP_NODELAY */, &on, sizeof on);
@@ -197,7 +221,8 @@ static void test_limits(void **state)
         }
         char *out = malloc(4 << 20);
         int fd = connect_to(fx.clear_port);
-        (void)send_all(fd, request.data, request.len); /* the answer may come before the end of it */
+        (void)send_all(fd, request.data,
+                       request.len); /* the answer may come before the end of it */
         size_t n = recv_response(fd, out, 4 << 20);
         if (n == 0 || !strstr(out, rows[i].expected)) {
             fail_msg("%s: wanted %s, not %.60s", rows[i].why, rows[i].expected, out);
@@ -219,7 +244,8 @@ static void test_expect_continue(void **state)
     (void)state;
     char out[2048];
     int fd = connect_to(fx.clear_port);
-    assert_true(send_text(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
+    assert_true(send_text(
+        fd, "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"));
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
     recv_all(fd, out, sizeof go_on - 1);
     assert_string_equal(out, go_on);
@@ -227,7 +253,9 @@ static void test_expect_continue(void **state)
     assert_true(recv_response(fd, out, sizeof out) > 0);
     assert_non_null(strstr(out, "\r\n\r\nabc"));
     /* A body that is too large is refused before it is sent. */
-    assert_true(send_text(fd, "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99999\r\n\r\n"));
+    assert_true(send_text(
+        fd,
+        "POST /echo HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 99999\r\n\r\n"));
     assert_true(recv_response(fd, out, sizeof out) > 0);
     assert_non_null(strstr(out, "413 "));
     close(fd);
@@ -239,9 +267,11 @@ static void test_pipelining(void **state)
     (void)state;
     char out[2048];
     int fd = connect_to(fx.clear_port);
-    assert_true(send_text(fd, "GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /hold HTTP/1.1\r\nHost: x\r\n\r\n"
-                              "POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nccGET /thread HTTP/1.1\r\nHost: x\r\n\r\n"
-                              "GET /e HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert_true(send_text(fd,
+                          "GET /a HTTP/1.1\r\nHost: x\r\n\r\nGET /hold HTTP/1.1\r\nHost: x\r\n\r\n"
+                          "POST /c HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nccGET /thread "
+                          "HTTP/1.1\r\nHost: x\r\n\r\n"
+                          "GET /e HTTP/1.1\r\nHost: x\r\n\r\n"));
     assert_true(recv_response(fd, out, sizeof out) > 0);
     assert_non_null(strstr(out, "\r\n\r\n/a"));
     struct mg_http_request *held = take_held();
@@ -281,7 +311,8 @@ static void test_bodies(void **state)
     assert_well();
 }
 
-/* A client that hangs up during a job is seen, once; the answer is thrown away and its bytes released. */
+/* A client that hangs up during a job is seen, once; the answer is thrown away and its bytes
+ * released. */
 static void test_gone(void **state)
 {
     (void)state;
@@ -313,8 +344,8 @@ static void *client_main(void *arg)
     int fd = connect_to(fx.clear_port);
     size_t failures = 0;
     for (int i = 0; i < 250; i++) {
-        failures += !send_text(fd, "GET /thread HTTP/1.1\r\nHost: x\r\n\r\n") || recv_response(fd, out, sizeof out) == 0 ||
-                    !strstr(out, "/thread");
+        failures += !send_text(fd, "GET /thread HTTP/1.1\r\nHost: x\r\n\r\n") ||
+                    recv_response(fd, out, sizeof out) == 0 || !strstr(out, "/thread");
     }
     close(fd);
     return (void *)failures;
@@ -371,7 +402,8 @@ static void test_answer_after_stop(void **state)
     mg_http_stop(&fx.server, 0);
     assert_int_equal(fx.n_gone, 1);
     assert_true(mg_span_is(held->body, "body"));
-    struct mg_http_response response = {.status = 200, .body = {fx.big, BIG}, .release = on_release, .fd = -1};
+    struct mg_http_response response = {
+        .status = 200, .body = {fx.big, BIG}, .release = on_release, .fd = -1};
     mg_http_answer(held, &response);
     assert_int_equal(fx.n_released, 1);
     close(fd);

@@ -1,5 +1,5 @@
-/* HTTP/2 by frames made by hand: good requests, and what the guard must stop. After each attack a good client is served
- * and the server's standard error has stayed empty. */
+/* HTTP/2 by frames made by hand: good requests, and what the guard must stop. After each attack a
+ * good client is served and the server's standard error has stayed empty. */
 #include "http2_client.h"
 
 enum { CALM = 11 };
@@ -48,8 +48,9 @@ static void test_requests(void **state)
         if (reply.status != rows[i].status) {
             fail_msg("%s: status %d, not %d", rows[i].why, reply.status, rows[i].status);
         }
-        if (rows[i].body && (reply.body.len != strlen(rows[i].body) ||
-                             (reply.body.len && memcmp(reply.body.data, rows[i].body, reply.body.len) != 0))) {
+        if (rows[i].body &&
+            (reply.body.len != strlen(rows[i].body) ||
+             (reply.body.len && memcmp(reply.body.data, rows[i].body, reply.body.len) != 0))) {
             fail_msg("%s: body %s", rows[i].why, reply.body.data);
         }
         mg_buf_fini(&reply.body);
@@ -59,7 +60,8 @@ static void test_requests(void **state)
     close(fd);
 }
 
-/* Heads and bodies at their limits. `filler` fields of `bytes`; a body of `body` bytes, announced or not. */
+/* Heads and bodies at their limits. `filler` fields of `bytes`; a body of `body` bytes, announced
+ * or not. */
 static void test_limits(void **state)
 {
     (void)state;
@@ -113,7 +115,8 @@ static void test_limits(void **state)
         uint8_t end = rows[i].body ? 0 : END_STREAM;
         for (size_t at = 0; at < block.len;) {
             size_t n = block.len - at < 16000 ? block.len - at : 16000;
-            uint8_t flags = (uint8_t)((at == 0 ? end : 0) | (at + n == block.len ? END_HEADERS : 0));
+            uint8_t flags =
+                (uint8_t)((at == 0 ? end : 0) | (at + n == block.len ? END_HEADERS : 0));
             put_frame(&out, at ? F_CONTINUATION : F_HEADERS, flags, 1, block.data + at, n);
             at += n;
         }
@@ -196,7 +199,8 @@ static void test_gone(void **state)
     struct mg_http_request *second = take_held();
     close(fd);
     wait_for(&fx.n_gone, 2);
-    struct mg_http_response response = {.status = 200, .body = {fx.big, BIG}, .release = on_release, .fd = -1};
+    struct mg_http_response response = {
+        .status = 200, .body = {fx.big, BIG}, .release = on_release, .fd = -1};
     mg_http_answer(first, &response);
     mg_http_answer(second, &response);
     wait_for(&fx.n_released, 2);
@@ -205,7 +209,9 @@ static void test_gone(void **state)
     assert_int_equal(fx.n_gone, 2);
 }
 
-/* --- attacks ---------------------------------------------------------------------------------------------------- */
+/* --- attacks
+ * ----------------------------------------------------------------------------------------------------
+ */
 
 typedef void attack_f(struct mg_buf *out, uint32_t i);
 
@@ -233,7 +239,10 @@ static void reset_before_body(struct mg_buf *out, uint32_t i)
     put_frame(out, F_RST_STREAM, 0, 2 * i + 1, "\0\0\0\x08", 4);
     mg_buf_fini(&block);
 }
-static void too_many_streams(struct mg_buf *out, uint32_t i) { put_get(out, 2 * i + 1, "/hold"); }
+static void too_many_streams(struct mg_buf *out, uint32_t i)
+{
+    put_get(out, 2 * i + 1, "/hold");
+}
 static void pings(struct mg_buf *out, uint32_t i)
 {
     (void)i;
@@ -254,7 +263,10 @@ static void priorities(struct mg_buf *out, uint32_t i)
     (void)i;
     put_frame(out, F_PRIORITY, 0, 1, "\0\0\0\0\x10", 5);
 }
-static void unknown_frames(struct mg_buf *out, uint32_t i) { put_frame(out, 0x77, 0, i & 1, "unknown", 7); }
+static void unknown_frames(struct mg_buf *out, uint32_t i)
+{
+    put_frame(out, 0x77, 0, i & 1, "unknown", 7);
+}
 static void continuations(struct mg_buf *out, uint32_t i)
 {
     if (i == 0) {
@@ -283,7 +295,10 @@ static void header_bomb(struct mg_buf *out, uint32_t i)
         static char value[3800];
         memset(value, 'v', sizeof value - 1);
         mg_buf_char(&block, 0x40);
-        mg_buf_put(&block, "\x01" "b\x7f\xd8\x1c", 5); /* 127 + 3,672 bytes */
+        mg_buf_put(&block,
+                   "\x01"
+                   "b\x7f\xd8\x1c",
+                   5); /* 127 + 3,672 bytes */
         mg_buf_put(&block, value, sizeof value - 1);
     }
     for (int k = 0; k < 10000; k++) {

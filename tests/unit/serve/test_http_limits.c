@@ -1,5 +1,5 @@
-/* Clocks, counts and addresses of the HTTP seam. The clocks are set short; each test waits for what happens, not for a
- * time. */
+/* Clocks, counts and addresses of the HTTP seam. The clocks are set short; each test waits for what
+ * happens, not for a time. */
 #include "http2_client.h"
 
 #include <sys/resource.h>
@@ -13,7 +13,8 @@ static int teardown(void **state)
 static int setup_short(void **state)
 {
     (void)state;
-    start_server((struct mg_http_config){.handshake_ms = 100, .idle_ms = 200, .no_progress_ms = 200});
+    start_server(
+        (struct mg_http_config){.handshake_ms = 100, .idle_ms = 200, .no_progress_ms = 200});
     return 0;
 }
 
@@ -38,7 +39,8 @@ static void test_stalled(void **state)
         {false, "", "nothing is said"},
         {false, "GET / HT", "half a head"},
         {false, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc", "half a body"},
-        {false, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", "half a chunk"},
+        {false, "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+         "half a chunk"},
         {false, "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "idle after an answer"},
         {false, "PRI * HTTP/2.0", "half a preface"},
         {false, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "a preface without settings"},
@@ -154,7 +156,8 @@ static void test_waiting(void **state)
 static bool answers(int fd)
 {
     char out[1024];
-    return send_text(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") && recv_response(fd, out, sizeof out) > 0;
+    return send_text(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n") &&
+           recv_response(fd, out, sizeof out) > 0;
 }
 
 static int setup_few(void **state)
@@ -202,7 +205,8 @@ static void test_full(void **state)
     char *body = calloc(1, BODY);
     int fds[3];
     for (size_t i = 0; i < 3; i++) {
-        snprintf(head, sizeof head, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: x\r\nContent-Length: %d\r\n\r\n",
+        snprintf(head, sizeof head,
+                 "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: x\r\nContent-Length: %d\r\n\r\n",
                  i == 0 ? "/hold" : "/echo", i < 2 ? BODY : 10);
         fds[i] = connect_to(fx.clear_port);
         assert_true(send_text(fds[i], head));
@@ -268,13 +272,15 @@ static void test_per_address(void **state)
     close(second);
 }
 
-/* At the end of descriptors the open connections are served, and the waiting ones as soon as there are some. */
+/* At the end of descriptors the open connections are served, and the waiting ones as soon as there
+ * are some. */
 static void test_no_descriptors(void **state)
 {
     (void)state;
     int open = connect_to(fx.clear_port);
     assert_true(answers(open));
-    int waiting[2] = {socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    int waiting[2] = {socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+                      socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     struct rlimit limit, low;
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
     int next = dup(0);
@@ -291,7 +297,8 @@ static void test_no_descriptors(void **state)
     for (int i = 0; i < 100; i++) {
         assert_true(answers(open));
     }
-    struct pollfd early[2] = {{.fd = waiting[0], .events = POLLIN}, {.fd = waiting[1], .events = POLLIN}};
+    struct pollfd early[2] = {{.fd = waiting[0], .events = POLLIN},
+                              {.fd = waiting[1], .events = POLLIN}};
     assert_int_equal(poll(early, 2, 0), 0);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
     for (size_t i = 0; i < 2; i++) {
@@ -339,19 +346,26 @@ static void test_trusted(void **state)
     static const struct told rows[] = {
         {INFO "\r\n", "|http|h|127.0.0.1|1|", "the proxy itself"},
         {INFO "X-Forwarded-For: 192.0.2.7\r\n\r\n", "|http|h|192.0.2.7|0|", "one client"},
-        {INFO "X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.1.2.3\r\n\r\n", "|192.0.2.7|0|", "what a client claims is not believed"},
+        {INFO "X-Forwarded-For: 6.6.6.6, 192.0.2.7, 10.1.2.3\r\n\r\n", "|192.0.2.7|0|",
+         "what a client claims is not believed"},
         {INFO "X-Forwarded-For: 10.9.9.9\r\n\r\n", "|10.9.9.9|0|", "a proxy asks for itself"},
-        {INFO "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: maps.example\r\n\r\n",
+        {INFO "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: "
+              "maps.example\r\n\r\n",
          "|https|maps.example|192.0.2.7|0|", "scheme and host"},
-        {INFO "X-Forwarded-Proto: javascript\r\nX-Forwarded-Host: a b\r\n\r\n", "|http|h|", "other values are not taken"},
-        {INFO "Forwarded: for=6.6.6.6, for=\"[2001:db8::1]:1234\";proto=https;host=maps.example, For=10.0.0.1\r\n\r\n",
+        {INFO "X-Forwarded-Proto: javascript\r\nX-Forwarded-Host: a b\r\n\r\n", "|http|h|",
+         "other values are not taken"},
+        {INFO "Forwarded: for=6.6.6.6, for=\"[2001:db8::1]:1234\";proto=https;host=maps.example, "
+              "For=10.0.0.1\r\n\r\n",
          "|https|maps.example|2001:db8::1|0|", "Forwarded with IPv6 and a port"},
         {INFO "Forwarded: for=_hidden\r\n\r\n", "|127.0.0.1|1|", "an unreadable node"},
-        {"PROXY TCP4 192.0.2.7 127.0.0.1 1 2\r\n" INFO "\r\n", "|http|h|192.0.2.7|0|", "a PROXY line"},
-        {"PROXY TCP6 2001:db8::2 ::1 1 2\r\n" INFO "\r\n", "|http|h|2001:db8::2|0|", "a PROXY line with IPv6"},
-        {"PROXY UNKNOWN\r\n" INFO "\r\n", "|http|h|127.0.0.1|1|", "a PROXY line that does not know"},
-        {"PROXY TCP4 192.0.2.7 127.0.0.1 1 2\r\n" INFO "X-Forwarded-For: 6.6.6.6\r\n\r\n", "|192.0.2.7|0|",
-         "the client behind a PROXY line is not trusted"},
+        {"PROXY TCP4 192.0.2.7 127.0.0.1 1 2\r\n" INFO "\r\n", "|http|h|192.0.2.7|0|",
+         "a PROXY line"},
+        {"PROXY TCP6 2001:db8::2 ::1 1 2\r\n" INFO "\r\n", "|http|h|2001:db8::2|0|",
+         "a PROXY line with IPv6"},
+        {"PROXY UNKNOWN\r\n" INFO "\r\n", "|http|h|127.0.0.1|1|",
+         "a PROXY line that does not know"},
+        {"PROXY TCP4 192.0.2.7 127.0.0.1 1 2\r\n" INFO "X-Forwarded-For: 6.6.6.6\r\n\r\n",
+         "|192.0.2.7|0|", "the client behind a PROXY line is not trusted"},
     };
     check_told(rows, sizeof rows / sizeof *rows);
     int fd = connect_to(fx.clear_port);
@@ -363,8 +377,9 @@ static void test_trusted(void **state)
     static const char *const clients[] = {"192.0.2.1", "192.0.2.1", "192.0.2.1", "192.0.2.2"};
     for (size_t i = 0; i < 4; i++) {
         char request[200], out[1024];
-        snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\n\r\n",
-                 i < 2 ? "/hold" : "/", clients[i]);
+        snprintf(request, sizeof request,
+                 "GET %s HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: %s\r\n\r\n", i < 2 ? "/hold" : "/",
+                 clients[i]);
         fds[i] = connect_to(fx.clear_port);
         assert_true(send_text(fds[i], request));
         if (i < 2) {
@@ -384,9 +399,11 @@ static void test_untrusted(void **state)
     (void)state;
     static const struct told rows[] = {
         {INFO "\r\n", "|http|h|127.0.0.1|1|", "a local client"},
-        {INFO "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\r\n",
+        {INFO
+         "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Host: evil\r\n\r\n",
          "|http|h|127.0.0.1|0|", "not believed, and somebody's proxy is no operator"},
-        {INFO "Forwarded: for=192.0.2.7;proto=https;host=evil\r\n\r\n", "|http|h|127.0.0.1|0|", "Forwarded neither"},
+        {INFO "Forwarded: for=192.0.2.7;proto=https;host=evil\r\n\r\n", "|http|h|127.0.0.1|0|",
+         "Forwarded neither"},
     };
     check_told(rows, sizeof rows / sizeof *rows);
 }

@@ -1,4 +1,5 @@
-/* The parsers of HTTP without sockets: every cut of a request gives the same, chunks, HPACK counts, mutations. */
+/* The parsers of HTTP without sockets: every cut of a request gives the same, chunks, HPACK counts,
+ * mutations. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +11,9 @@
 
 #include <stdlib.h>
 
-static const char sample[] = "POST /a/b?c=d HTTP/1.1\r\nHost: Example:80\r\nX-One: 1\r\nx-TWO:  two words \t\r\n"
-                             "Authorization: Bearer x\r\nContent-Length: 12\r\nEmpty:\r\n\r\nbody";
+static const char sample[] =
+    "POST /a/b?c=d HTTP/1.1\r\nHost: Example:80\r\nX-One: 1\r\nx-TWO:  two words \t\r\n"
+    "Authorization: Bearer x\r\nContent-Length: 12\r\nEmpty:\r\n\r\nbody";
 
 /* Whatever pieces it comes in, it is one head with one meaning. */
 static void test_cuts(void **state)
@@ -37,12 +39,14 @@ static void test_cuts(void **state)
         assert_true(mg_span_is(head->headers[2].name, "x-two"));
         assert_true(mg_span_is(head->headers[2].value, "two words"));
         assert_true(mg_span_is(head->headers[5].value, ""));
-        assert_true(head->has_length && head->length == 12 && head->has_authorization && head->keep_alive);
+        assert_true(head->has_length && head->length == 12 && head->has_authorization &&
+                    head->keep_alive);
     }
     free(head);
 }
 
-/* Bytes changed at random: no overrun (the sanitizers see it), and spans stay inside of the head. */
+/* Bytes changed at random: no overrun (the sanitizers see it), and spans stay inside of the head.
+ */
 static void test_mutations(void **state)
 {
     (void)state;
@@ -61,7 +65,8 @@ static void test_mutations(void **state)
             assert_true(head->bytes <= sizeof sample - 1);
             for (size_t i = 0; i < head->n_headers; i++) {
                 assert_true(head->headers[i].name.data >= copy && head->headers[i].name.len > 0);
-                assert_true(head->headers[i].value.data + head->headers[i].value.len <= copy + head->bytes);
+                assert_true(head->headers[i].value.data + head->headers[i].value.len <=
+                            copy + head->bytes);
             }
         }
         free(copy);
@@ -79,7 +84,8 @@ static void test_chunked(void **state)
     } rows[] = {
         {"0\r\n\r\n", "", 0, "an empty body"},
         {"3\r\nabc\r\n0\r\n\r\nGET", "abc", 3, "what follows is left"},
-        {"A;x=\"y\"\r\n0123456789\r\n00\r\nTrailer: v\r\n\r\n", "0123456789", 0, "extension and trailer"},
+        {"A;x=\"y\"\r\n0123456789\r\n00\r\nTrailer: v\r\n\r\n", "0123456789", 0,
+         "extension and trailer"},
         {"000000000000001\r\na\r\n0\r\n\r\n", "a", 0, "leading zeros"},
         {"0000000000000001\r\na\r\n0\r\n\r\n", NULL, 0, "too many digits"},
         {"ffffffffffffffff\r\n", NULL, 0, "a chunk of 2^64 - 1"},
@@ -127,13 +133,27 @@ static void test_hpack_count(void **state)
     } rows[] = {
         {"", 0, 0, "nothing"},
         {"\x82\x84\x86", 3, 3, "indexed fields"},
-        {"\x40\x01" "a\x01" "b", 5, 1, "a new name"},
-        {"\x41\x03" "abc\x82", 6, 2, "a known name"},
-        {"\x00\x01" "a\x01" "b\x10\x01" "a\x01" "b", 10, 2, "not indexed, never indexed"},
+        {"\x40\x01"
+         "a\x01"
+         "b",
+         5, 1, "a new name"},
+        {"\x41\x03"
+         "abc\x82",
+         6, 2, "a known name"},
+        {"\x00\x01"
+         "a\x01"
+         "b\x10\x01"
+         "a\x01"
+         "b",
+         10, 2, "not indexed, never indexed"},
         {"\x3f\xe1\x1f\x82", 4, 2, "a table size costs as much as a field"},
         {"\xff\x80\x80\x80\x80\x80\x80\x01", 8, 0, "an integer that does not end"},
-        {"\x40\x7f\xff\xff\x7f" "a", 6, 0, "a string beyond the end"},
-        {"\x82\x40\x05" "ab", 5, 1, "a string that is cut off"},
+        {"\x40\x7f\xff\xff\x7f"
+         "a",
+         6, 0, "a string beyond the end"},
+        {"\x82\x40\x05"
+         "ab",
+         5, 1, "a string that is cut off"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t n = http_hpack_count((const uint8_t *)rows[i].block, rows[i].len, 100);
@@ -168,7 +188,8 @@ static void test_proxy_line(void **state)
         size_t bytes = 0;
         struct mg_address client;
         bool known = false;
-        enum http_parse r = http_parse_proxy_line(rows[i].line, strlen(rows[i].line), &bytes, &client, &known);
+        enum http_parse r =
+            http_parse_proxy_line(rows[i].line, strlen(rows[i].line), &bytes, &client, &known);
         if (r != rows[i].result || known != rows[i].known) {
             fail_msg("%s: %d", rows[i].why, r);
         }
@@ -178,14 +199,16 @@ static void test_proxy_line(void **state)
     size_t bytes;
     struct mg_address client;
     bool known;
-    assert_int_equal(http_parse_proxy_line(endless, sizeof endless, &bytes, &client, &known), HTTP_PARSE_BAD);
+    assert_int_equal(http_parse_proxy_line(endless, sizeof endless, &bytes, &client, &known),
+                     HTTP_PARSE_BAD);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cuts),        cmocka_unit_test(test_mutations),  cmocka_unit_test(test_chunked),
-        cmocka_unit_test(test_hpack_count), cmocka_unit_test(test_proxy_line),
+        cmocka_unit_test(test_cuts),       cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_chunked),    cmocka_unit_test(test_hpack_count),
+        cmocka_unit_test(test_proxy_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

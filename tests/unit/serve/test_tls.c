@@ -96,7 +96,8 @@ static void test_protocols(void **state)
         const unsigned char *selected = NULL;
         unsigned len = 0;
         SSL_get0_alpn_selected(c.ssl, &selected, &len);
-        if (len != strlen(rows[i].selected) || (len && memcmp(selected, rows[i].selected, len) != 0)) {
+        if (len != strlen(rows[i].selected) ||
+            (len && memcmp(selected, rows[i].selected, len) != 0)) {
             fail_msg("%s: selected %.*s", rows[i].why, (int)len, selected);
         }
         if (c.connected && strcmp(rows[i].selected, "h2") != 0 && !tls_get_works(&c)) {
@@ -141,7 +142,8 @@ static void write_files(const char *name)
     X509_gmtime_adj(X509_getm_notBefore(cert), 0);
     X509_gmtime_adj(X509_getm_notAfter(cert), 3600);
     X509_set_pubkey(cert, key);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(cert), "CN", MBSTRING_ASC,
+                               (const unsigned char *)name, -1, -1, 0);
     X509_set_issuer_name(cert, X509_get_subject_name(cert));
     assert_true(X509_sign(cert, key, EVP_sha256()) > 0);
     FILE *out = fopen(cert_path, "w");
@@ -179,7 +181,8 @@ static void test_reload(void **state)
     struct mg_http_server *none = NULL;
     struct mg_errmsg err = {""};
     int fd = -1;
-    struct mg_http_config missing = {.tls_cert = cert_path, .tls_key = key_path, .tls_fds = &fd, .n_tls = 1};
+    struct mg_http_config missing = {
+        .tls_cert = cert_path, .tls_key = key_path, .tls_fds = &fd, .n_tls = 1};
     assert_int_equal(mg_http_start(&missing, &none, &err), MG_E_INVALID);
     assert_non_null(strstr(err.text, cert_path));
     struct mg_http_config half = {.tls_cert = cert_path, .tls_fds = &fd, .n_tls = 1};
@@ -240,7 +243,8 @@ static void test_body(void **state)
 {
     (void)state;
     struct client c = tls_connect(TLS1_3_VERSION, NULL);
-    static const char *const requests[] = {"GET /file HTTP/1.1\r\nHost: x\r\n\r\n", "GET /big HTTP/1.1\r\nHost: x\r\n\r\n"};
+    static const char *const requests[] = {"GET /file HTTP/1.1\r\nHost: x\r\n\r\n",
+                                           "GET /big HTTP/1.1\r\nHost: x\r\n\r\n"};
     static const size_t sizes[] = {FILE_BYTES, BIG};
     char *out = malloc(BIG + 4096);
     for (size_t i = 0; i < 2; i++) {
