@@ -1,10 +1,11 @@
 /* Approximating transform.
  *
- * The block is divided like a quadtree. A rectangle is good when the exact positions of its middle and of the middles
- * of its sides are within the tolerance of what its corners give; its four quarters, whose corners are then exact,
- * are kept, so that the error left is about a quarter of the tolerance. A jump (the antimeridian, a pole, the end of
- * a projection's domain) is followed down to single pixels, each of which is exact at its middle. A usual tile takes 9
- * to 50 exact points instead of 65,536. */
+ * The block is divided like a quadtree. A rectangle is good when the exact positions of its middle
+ * and of the middles of its sides are within the tolerance of what its corners give; its four
+ * quarters, whose corners are then exact, are kept, so that the error left is about a quarter of
+ * the tolerance. A jump (the antimeridian, a pole, the end of a projection's domain) is followed
+ * down to single pixels, each of which is exact at its middle. A usual tile takes 9 to 50 exact
+ * points instead of 65,536. */
 #include "geo/approx_transform.h"
 
 #include "geo/simd.h"
@@ -28,7 +29,8 @@ static void grow(double *low, double *high, double v)
     *high = v > *high ? v : *high;
 }
 
-static void emit(struct build *b, int x0, int y0, int x1, int y1, const double x[4], const double y[4])
+static void emit(struct build *b, int x0, int y0, int x1, int y1, const double x[4],
+                 const double y[4])
 {
     struct mg_patches *p = b->out;
     if (x0 >= x1 || y0 >= y1)
@@ -76,10 +78,12 @@ static bool is_far(const struct build *b, const double x[9], const double y[9])
         grow(&ymin, &ymax, y[i]);
     }
     double w = xmax - xmin, h = ymax - ymin;
-    return xmin - w > b->reach[2] || xmax + w < b->reach[0] || ymin - h > b->reach[3] || ymax + h < b->reach[1];
+    return xmin - w > b->reach[2] || xmax + w < b->reach[0] || ymin - h > b->reach[3] ||
+           ymax + h < b->reach[1];
 }
 
-static void divide(struct build *b, int x0, int y0, int x1, int y1, const double cx[4], const double cy[4])
+static void divide(struct build *b, int x0, int y0, int x1, int y1, const double cx[4],
+                   const double cy[4])
 {
     static const double nothing[4] = {NAN, NAN, NAN, NAN};
     int w = x1 - x0, h = y1 - y0;
@@ -123,7 +127,8 @@ static void divide(struct build *b, int x0, int y0, int x1, int y1, const double
         int a = (i >> 1) * 3 + (i & 1);
         const double qx[4] = {px[a], px[a + 1], px[a + 3], px[a + 4]};
         const double qy[4] = {py[a], py[a + 1], py[a + 3], py[a + 4]};
-        int left = i & 1 ? mx : x0, right = i & 1 ? x1 : mx, top = i >> 1 ? my : y0, bottom = i >> 1 ? y1 : my;
+        int left = i & 1 ? mx : x0, right = i & 1 ? x1 : mx, top = i >> 1 ? my : y0,
+            bottom = i >> 1 ? y1 : my;
         if (left >= right || top >= bottom)
             continue;
         if (good)
@@ -133,10 +138,12 @@ static void divide(struct build *b, int x0, int y0, int x1, int y1, const double
     }
 }
 
-enum mg_err mg_approx_build(mg_exact_f *exact, void *context, int x0, int y0, int w, int h, double tolerance,
-                            const double reach[4], struct mg_patches *out, struct mg_errmsg *err)
+enum mg_err mg_approx_build(mg_exact_f *exact, void *context, int x0, int y0, int w, int h,
+                            double tolerance, const double reach[4], struct mg_patches *out,
+                            struct mg_errmsg *err)
 {
-    struct mg_patches patches = {.xmin = HUGE_VAL, .ymin = HUGE_VAL, .xmax = -HUGE_VAL, .ymax = -HUGE_VAL};
+    struct mg_patches patches = {
+        .xmin = HUGE_VAL, .ymin = HUGE_VAL, .xmax = -HUGE_VAL, .ymax = -HUGE_VAL};
     struct build b = {exact, context, x0, y0, tolerance, reach, &patches, false};
     double x[4] = {0, w, 0, w}, y[4] = {0, 0, h, h};
     transform(&b, x, y, 4);
@@ -162,8 +169,9 @@ MG_SIMD static void ramp(float *restrict to, int n, float start, float step)
         to[i] = start + (float)i * step;
 }
 
-void mg_approx_fill(const struct mg_patches *patches, int w, int h, int extra, double offset, double origin_x,
-                    double origin_y, double scale_x, double scale_y, float *xs, float *ys)
+void mg_approx_fill(const struct mg_patches *patches, int w, int h, int extra, double offset,
+                    double origin_x, double origin_y, double scale_x, double scale_y, float *xs,
+                    float *ys)
 {
     int stride = w + extra;
     for (size_t i = 0; i < patches->n; i++) {

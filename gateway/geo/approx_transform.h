@@ -1,4 +1,5 @@
-/* Approximating transform: positions of a whole block of pixels from a few exact ones. Single thread. */
+/* Approximating transform: positions of a whole block of pixels from a few exact ones. Single
+ * thread. */
 #ifndef MOONGATE_GEO_APPROX_TRANSFORM_H
 #define MOONGATE_GEO_APPROX_TRANSFORM_H
 
@@ -6,10 +7,12 @@
 
 #include <stdbool.h>
 
-/* Transforms n points (column, row) in place to source positions; a point that fails becomes NaN. */
+/* Transforms n points (column, row) in place to source positions; a point that fails becomes NaN.
+ */
 typedef void mg_exact_f(void *context, double *x, double *y, int n);
 
-/* A rectangle of the block, in whole pixels, in which positions are bilinear between the corners. */
+/* A rectangle of the block, in whole pixels, in which positions are bilinear between the corners.
+ */
 struct mg_patch {
     int x0, y0, x1, y1;
     double x[4], y[4]; /* at (x0,y0) (x1,y0) (x0,y1) (x1,y1); NaN: nothing there */
@@ -21,14 +24,17 @@ struct mg_patches {
     size_t exact;                  /* points that were transformed exactly */
 };
 
-/* Divides w x h pixels whose first is (x0, y0) of the grid until the bilinear position is within `tolerance` of the
- * exact one. Patches that lie far from `reach` (a rectangle of source positions: x0 y0 x1 y1) are not refined. */
-MG_MUST_CHECK enum mg_err mg_approx_build(mg_exact_f *exact, void *context, int x0, int y0, int w, int h,
-                                          double tolerance, const double reach[4], struct mg_patches *out,
-                                          struct mg_errmsg *err);
+/* Divides w x h pixels whose first is (x0, y0) of the grid until the bilinear position is within
+ * `tolerance` of the exact one. Patches that lie far from `reach` (a rectangle of source positions:
+ * x0 y0 x1 y1) are not refined. */
+MG_MUST_CHECK enum mg_err mg_approx_build(mg_exact_f *exact, void *context, int x0, int y0, int w,
+                                          int h, double tolerance, const double reach[4],
+                                          struct mg_patches *out, struct mg_errmsg *err);
 void mg_approx_fini(struct mg_patches *patches);
-/* Positions at (column + offset, row + offset) less the origin: arrays of (w + extra) x (h + extra). */
-void mg_approx_fill(const struct mg_patches *patches, int w, int h, int extra, double offset, double origin_x,
-                    double origin_y, double scale_x, double scale_y, float *xs, float *ys);
+/* Positions at (column + offset, row + offset) less the origin: arrays of (w + extra) x (h +
+ * extra). */
+void mg_approx_fill(const struct mg_patches *patches, int w, int h, int extra, double offset,
+                    double origin_x, double origin_y, double scale_x, double scale_y, float *xs,
+                    float *ys);
 
 #endif

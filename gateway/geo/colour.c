@@ -1,15 +1,18 @@
-/* Colouring: a band of values becomes one byte a pixel and a palette of 255 colours, which a PNG keeps as it is.
+/* Colouring: a band of values becomes one byte a pixel and a palette of 255 colours, which a PNG
+ * keeps as it is.
  *
  * Index 0 is no data and transparent; 1..255 run from low to high. Cost: one pass over the band. */
-#include "moongate/raster_ops.h"
 #include "geo/raster_strip.h"
 #include "geo/simd.h"
+#include "moongate/raster_ops.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-/* index = 1 + round((v - low) / (high - low) * 254). NaN fails both comparisons that would keep it. */
-MG_SIMD static void index_f(const float *restrict v, uint8_t *restrict to, float low, float factor, int n)
+/* index = 1 + round((v - low) / (high - low) * 254). NaN fails both comparisons that would keep it.
+ */
+MG_SIMD static void index_f(const float *restrict v, uint8_t *restrict to, float low, float factor,
+                            int n)
 {
     for (int i = 0; i < n; i++) {
         float t = (v[i] - low) * factor + 1.5f;
@@ -20,7 +23,8 @@ MG_SIMD static void index_f(const float *restrict v, uint8_t *restrict to, float
     }
 }
 
-MG_SIMD static void index_d(const double *restrict v, uint8_t *restrict to, double low, double factor, int n)
+MG_SIMD static void index_d(const double *restrict v, uint8_t *restrict to, double low,
+                            double factor, int n)
 {
     for (int i = 0; i < n; i++) {
         double t = (v[i] - low) * factor + 1.5;
@@ -44,24 +48,28 @@ static void colour_at(const struct mg_stop *stops, size_t n, double at, uint8_t 
     }
     while (stops[i].at < at)
         i++;
-    double width = stops[i].at - stops[i - 1].at, f = width > 0 ? (at - stops[i - 1].at) / width : 1;
+    double width = stops[i].at - stops[i - 1].at,
+           f = width > 0 ? (at - stops[i - 1].at) / width : 1;
     for (int c = 0; c < 4; c++)
-        rgba[c] = (uint8_t)lround(stops[i - 1].rgba[c] + f * (stops[i].rgba[c] - stops[i - 1].rgba[c]));
+        rgba[c] =
+            (uint8_t)lround(stops[i - 1].rgba[c] + f * (stops[i].rgba[c] - stops[i - 1].rgba[c]));
 }
 
-enum mg_err mg_raster_colour(const struct mg_raster *raster, const struct mg_stop *stops, size_t n, double low,
-                             double high, struct mg_raster **out, struct mg_errmsg *err)
+enum mg_err mg_raster_colour(const struct mg_raster *raster, const struct mg_stop *stops, size_t n,
+                             double low, double high, struct mg_raster **out, struct mg_errmsg *err)
 {
     if (raster->bands != 1)
-        return mg_err_set(err, MG_E_ARGUMENT, "a raster of %d bands cannot be coloured: take one band",
-                          raster->bands);
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "a raster of %d bands cannot be coloured: take one band", raster->bands);
     if (n < 1)
         return mg_err_set(err, MG_E_ARGUMENT, "a colour map needs a stop");
     for (size_t i = 0; i < n; i++)
         if (!(stops[i].at >= 0 && stops[i].at <= 1) || (i && stops[i].at < stops[i - 1].at))
-            return mg_err_set(err, MG_E_ARGUMENT, "stop %zu of the colour map is not in 0..1 ascending", i + 1);
+            return mg_err_set(err, MG_E_ARGUMENT,
+                              "stop %zu of the colour map is not in 0..1 ascending", i + 1);
     if (!isfinite(low) || !isfinite(high) || low == high)
-        return mg_err_set(err, MG_E_ARGUMENT, "colours from %g to %g: two different numbers are needed", low, high);
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "colours from %g to %g: two different numbers are needed", low, high);
     struct mg_raster *r;
     enum mg_err code = mg_raster_new(raster->width, raster->height, 1, MG_U8, &r, err);
     if (code != MG_OK)

@@ -1,30 +1,34 @@
 /* Hillshade by Horn's method, the figures of gdaldem hillshade.
  *
- * Source: B. K. P. Horn, "Hill shading and the reflectance map", Proc. IEEE 69 (1981). With the window
- *     a b c
- *     d e f        dz/dx = ((a + 2d + g) - (c + 2f + i)) / (8 resolution)
- *     g h i        dz/dy = ((g + 2h + i) - (a + 2b + c)) / (8 resolution), rows from north to south
- * the shade is 1 + 254 max(0, cos(angle between the normal and the sun)). In Web Mercator a metre of the grid is
- * cos(latitude) metres on the ground. Cost: one pass; a sum of each three columns is not kept, the rows are. */
-#include "moongate/raster_ops.h"
+ * Source: B. K. P. Horn, "Hill shading and the reflectance map", Proc. IEEE 69 (1981). With the
+ * window a b c d e f        dz/dx = ((a + 2d + g) - (c + 2f + i)) / (8 resolution) g h i dz/dy =
+ * ((g + 2h + i) - (a + 2b + c)) / (8 resolution), rows from north to south the shade is 1 + 254
+ * max(0, cos(angle between the normal and the sun)). In Web Mercator a metre of the grid is
+ * cos(latitude) metres on the ground. Cost: one pass; a sum of each three columns is not kept, the
+ * rows are. */
 #include "geo/raster_strip.h"
 #include "geo/simd.h"
+#include "moongate/raster_ops.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <strings.h>
 
 struct sun {
-    float sin_altitude, x, y; /* of the unit vector towards the sun, times what the gradient needs */
+    float sin_altitude, x,
+        y; /* of the unit vector towards the sun, times what the gradient needs */
 };
 
 /* One row of the result: sx and sy scale the window's differences to slopes. */
-MG_SIMD static void shade_row(const float *restrict up, const float *restrict mid, const float *restrict down,
-                              float sx, float sy, struct sun sun, float *restrict out, int n)
+MG_SIMD static void shade_row(const float *restrict up, const float *restrict mid,
+                              const float *restrict down, float sx, float sy, struct sun sun,
+                              float *restrict out, int n)
 {
     for (int i = 0; i < n; i++) {
-        float dx = ((up[i] + 2 * mid[i] + down[i]) - (up[i + 2] + 2 * mid[i + 2] + down[i + 2])) * sx;
-        float dy = ((down[i] + 2 * down[i + 1] + down[i + 2]) - (up[i] + 2 * up[i + 1] + up[i + 2])) * sy;
+        float dx =
+            ((up[i] + 2 * mid[i] + down[i]) - (up[i + 2] + 2 * mid[i + 2] + down[i + 2])) * sx;
+        float dy =
+            ((down[i] + 2 * down[i + 1] + down[i + 2]) - (up[i] + 2 * up[i + 1] + up[i + 2])) * sy;
         float cosine = (sun.sin_altitude + sun.x * dx + sun.y * dy) / sqrtf(1 + dx * dx + dy * dy);
         /* The middle does not enter Horn's sums; it still has to have data. */
         cosine += mid[i + 1] - mid[i + 1];
@@ -33,7 +37,8 @@ MG_SIMD static void shade_row(const float *restrict up, const float *restrict mi
     }
 }
 
-/* Ground metres of one unit of the grid's y at row `row` (its centre) of a Web Mercator raster; 1 elsewhere. */
+/* Ground metres of one unit of the grid's y at row `row` (its centre) of a Web Mercator raster; 1
+ * elsewhere. */
 static double ground_scale(const struct mg_raster *dem, int row)
 {
     if (!dem->crs || strcasecmp(dem->crs, "EPSG:3857") != 0)
@@ -43,18 +48,20 @@ static double ground_scale(const struct mg_raster *dem, int row)
     return 1 / cosh(y / MG_MERC_MAX * M_PI);
 }
 
-enum mg_err mg_raster_hillshade(const struct mg_raster *dem, double azimuth, double altitude, double z_factor,
-                                struct mg_raster **out, struct mg_errmsg *err)
+enum mg_err mg_raster_hillshade(const struct mg_raster *dem, double azimuth, double altitude,
+                                double z_factor, struct mg_raster **out, struct mg_errmsg *err)
 {
     const double *gt = dem->geotransform;
     if (dem->bands != 1 || dem->width < 3 || dem->height < 3)
         return mg_err_set(err, MG_E_ARGUMENT,
-                          "a hillshade needs one band of at least 3 x 3 pixels, not %d of %d x %d", dem->bands,
-                          dem->width, dem->height);
+                          "a hillshade needs one band of at least 3 x 3 pixels, not %d of %d x %d",
+                          dem->bands, dem->width, dem->height);
     if (!(altitude >= 0 && altitude <= 90) || !isfinite(azimuth) || !isfinite(z_factor))
-        return mg_err_set(err, MG_E_ARGUMENT,
-                          "azimuth, altitude and z factor of a hillshade are numbers, the altitude is 0 to 90");
-    double width = dem->has_georef ? hypot(gt[1], gt[4]) : 1, height = dem->has_georef ? hypot(gt[2], gt[5]) : 1;
+        return mg_err_set(
+            err, MG_E_ARGUMENT,
+            "azimuth, altitude and z factor of a hillshade are numbers, the altitude is 0 to 90");
+    double width = dem->has_georef ? hypot(gt[1], gt[4]) : 1,
+           height = dem->has_georef ? hypot(gt[2], gt[5]) : 1;
     if (!(width > 0) || !(height > 0))
         return mg_err_set(err, MG_E_ARGUMENT, "the elevation raster has no resolution");
     int w = dem->width, h = dem->height;
@@ -73,8 +80,8 @@ enum mg_err mg_raster_hillshade(const struct mg_raster *dem, double azimuth, dou
     r->geotransform[3] += gt[4] + gt[5];
 
     double alt = altitude * (M_PI / 180), az = azimuth * (M_PI / 180);
-    /* dx falls to the east and dy to the south-north: a slope that faces the sun has a positive share. A grid whose
-     * rows run northwards has its dy turned. */
+    /* dx falls to the east and dy to the south-north: a slope that faces the sun has a positive
+     * share. A grid whose rows run northwards has its dy turned. */
     struct sun sun = {(float)sin(alt), (float)(cos(alt) * sin(az)),
                       (float)(cos(alt) * cos(az) * (dem->has_georef && gt[5] > 0 ? -1 : 1))};
     if (dem->has_georef && gt[1] < 0)
@@ -92,13 +99,15 @@ enum mg_err mg_raster_hillshade(const struct mg_raster *dem, double azimuth, dou
         if (y < 2)
             continue;
         double ground = ground_scale(dem, y - 1);
-        shade_row(line[(y - 2) % 3], line[(y - 1) % 3], now, (float)(z_factor / (8 * width * ground)),
+        shade_row(line[(y - 2) % 3], line[(y - 1) % 3], now,
+                  (float)(z_factor / (8 * width * ground)),
                   (float)(z_factor / (8 * height * ground)), sun, line[3], w - 2);
         for (int x = 0; x < w - 2 && code == MG_OK; x += MG_STRIP) {
             union mg_strip strip;
             int n = w - 2 - x < MG_STRIP ? w - 2 - x : MG_STRIP;
             memcpy(strip.f, line[3] + x, (size_t)n * sizeof *strip.f);
-            code = mg_strip_store(r, 0, (size_t)(y - 2) * (size_t)(w - 2) + (size_t)x, n, false, &strip, err);
+            code = mg_strip_store(r, 0, (size_t)(y - 2) * (size_t)(w - 2) + (size_t)x, n, false,
+                                  &strip, err);
         }
     }
 out:

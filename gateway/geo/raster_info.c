@@ -21,13 +21,15 @@ static bool transform_bounds(OGRCoordinateTransformationH transform, const struc
 {
     struct mg_gdal_errors errors;
     mg_gdal_errors_begin(&errors);
-    int ok = OCTTransformBounds(transform, in->xmin, in->ymin, in->xmax, in->ymax, &out->xmin, &out->ymin,
-                                &out->xmax, &out->ymax, EDGE_POINTS);
+    int ok = OCTTransformBounds(transform, in->xmin, in->ymin, in->xmax, in->ymax, &out->xmin,
+                                &out->ymin, &out->xmax, &out->ymax, EDGE_POINTS);
     mg_gdal_errors_end();
-    return ok && isfinite(out->xmin) && isfinite(out->ymin) && isfinite(out->xmax) && isfinite(out->ymax);
+    return ok && isfinite(out->xmin) && isfinite(out->ymin) && isfinite(out->xmax) &&
+           isfinite(out->ymax);
 }
 
-/* Longitudes beyond 180 become an antimeridian crossing (xmin > xmax); a whole turn becomes the world. */
+/* Longitudes beyond 180 become an antimeridian crossing (xmin > xmax); a whole turn becomes the
+ * world. */
 static void normalise(struct mg_bounds *b)
 {
     if (b->xmax - b->xmin >= 360 - 1e-9) {
@@ -63,7 +65,8 @@ static enum mg_err degrees_of(const struct mg_source *s, const char *name, struc
     if (code != MG_OK)
         return mg_err_prefix(err, code, "%s", name);
     if (!transform_bounds(transform, &own, out))
-        return mg_err_set(err, MG_E_NO_CRS, "the place of %s on the earth cannot be computed from its CRS", name);
+        return mg_err_set(err, MG_E_NO_CRS,
+                          "the place of %s on the earth cannot be computed from its CRS", name);
     normalise(out);
     return MG_OK;
 }
@@ -77,7 +80,8 @@ enum mg_err mg_raster_info(const char *path, struct mg_raster_info *out, struct 
         return code;
     mg_gdal_user_name(path, name, sizeof name);
     if (!s->crs && s->has_georef)
-        return mg_err_set(err, MG_E_NO_CRS, "%s has no CRS: say which with source_crs (\"EPSG:…\")", name);
+        return mg_err_set(err, MG_E_NO_CRS, "%s has no CRS: say which with source_crs (\"EPSG:…\")",
+                          name);
     struct mg_raster_info info = {
         .width = s->width,
         .height = s->height,
@@ -102,19 +106,22 @@ enum mg_err mg_raster_info(const char *path, struct mg_raster_info *out, struct 
 }
 
 /* Bounds in degrees in the file's CRS, x shifted by whole turns to where the file is. */
-static enum mg_err in_file_crs(const struct mg_source *s, const char *name, const struct mg_bounds *degrees,
-                               struct mg_bounds *out, struct mg_errmsg *err)
+static enum mg_err in_file_crs(const struct mg_source *s, const char *name,
+                               const struct mg_bounds *degrees, struct mg_bounds *out,
+                               struct mg_errmsg *err)
 {
     struct mg_bounds b = *degrees;
     if (!s->has_georef || !s->crs)
-        return mg_err_set(err, MG_E_NO_CRS, "%s has no CRS, so bounds in degrees cannot be found in it", name);
+        return mg_err_set(err, MG_E_NO_CRS,
+                          "%s has no CRS, so bounds in degrees cannot be found in it", name);
     if (strcasecmp(s->crs, "EPSG:4326") != 0) {
         OGRCoordinateTransformationH transform;
         enum mg_err code = mg_crs_transform("EPSG:4326", s->crs, &transform, err);
         if (code != MG_OK)
             return mg_err_prefix(err, code, "%s", name);
         if (!transform_bounds(transform, degrees, &b))
-            return mg_err_set(err, MG_E_ARGUMENT, "the bounds %g,%g,%g,%g have no place in the CRS of %s",
+            return mg_err_set(err, MG_E_ARGUMENT,
+                              "the bounds %g,%g,%g,%g have no place in the CRS of %s",
                               degrees->xmin, degrees->ymin, degrees->xmax, degrees->ymax, name);
     }
     if (s->period > 0) {
@@ -122,12 +129,14 @@ static enum mg_err in_file_crs(const struct mg_source *s, const char *name, cons
         bounds_of(s, &own);
         if (b.xmax < b.xmin)
             b.xmax += s->period;
-        double turns = round(((own.xmin + own.xmax) / 2 - (b.xmin + b.xmax) / 2) / s->period) * s->period;
+        double turns =
+            round(((own.xmin + own.xmax) / 2 - (b.xmin + b.xmax) / 2) / s->period) * s->period;
         b.xmin += turns;
         b.xmax += turns;
     }
     if (!(b.xmin < b.xmax) || !(b.ymin < b.ymax))
-        return mg_err_set(err, MG_E_ARGUMENT, "the bounds %g,%g,%g,%g have no area in the CRS of %s", degrees->xmin,
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "the bounds %g,%g,%g,%g have no area in the CRS of %s", degrees->xmin,
                           degrees->ymin, degrees->xmax, degrees->ymax, name);
     *out = b;
     return MG_OK;
@@ -135,15 +144,16 @@ static enum mg_err in_file_crs(const struct mg_source *s, const char *name, cons
 
 static void intersect(struct mg_bounds *b, const struct mg_bounds *with)
 {
-    struct mg_bounds c = {fmax(b->xmin, with->xmin), fmax(b->ymin, with->ymin), fmin(b->xmax, with->xmax),
-                          fmin(b->ymax, with->ymax)};
+    struct mg_bounds c = {fmax(b->xmin, with->xmin), fmax(b->ymin, with->ymin),
+                          fmin(b->xmax, with->xmax), fmin(b->ymax, with->ymax)};
     /* Beside the file the bounds stay as asked: the answer is a raster of no data, not an error. */
     if (c.xmin < c.xmax && c.ymin < c.ymax)
         *b = c;
 }
 
-enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, double resolution, int size_w,
-                            int size_h, int max_side, struct mg_grid *out, char crs[4096], struct mg_errmsg *err)
+enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, double resolution,
+                            int size_w, int size_h, int max_side, struct mg_grid *out,
+                            char crs[4096], struct mg_errmsg *err)
 {
     char name[256];
     struct mg_source *s;
@@ -156,8 +166,8 @@ enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, d
         return mg_err_set(err, MG_E_ARGUMENT, "resolution and size are positive numbers");
     max_side = max_side < 1 || max_side > MG_RASTER_MAX_SIDE ? MG_RASTER_MAX_SIDE : max_side;
     if (size_w > max_side || size_h > max_side)
-        return mg_err_set(err, MG_E_ARGUMENT, "a size of %d x %d: at most %d pixels a side", size_w, size_h,
-                          max_side);
+        return mg_err_set(err, MG_E_ARGUMENT, "a size of %d x %d: at most %d pixels a side", size_w,
+                          size_h, max_side);
     const double *gt = s->geotransform;
     double native_x = hypot(gt[1], gt[4]), native_y = hypot(gt[2], gt[5]);
     bool rotated = gt[2] != 0 || gt[4] != 0;
@@ -165,8 +175,9 @@ enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, d
     b = own;
     if (degrees && (code = in_file_crs(s, name, degrees, &b, err)) != MG_OK)
         return code;
-    bool sized = size_w > 0 || size_h > 0, whole = !degrees || (b.xmin <= own.xmin && b.ymin <= own.ymin &&
-                                                                b.xmax >= own.xmax && b.ymax >= own.ymax);
+    bool sized = size_w > 0 || size_h > 0,
+         whole = !degrees || (b.xmin <= own.xmin && b.ymin <= own.ymin && b.xmax >= own.xmax &&
+                              b.ymax >= own.ymax);
     if (degrees && !sized)
         intersect(&b, &own);
     struct mg_grid grid = {.crs = NULL};
@@ -186,7 +197,8 @@ enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, d
         grid.width = w;
         grid.height = h;
     } else {
-        double rx = resolution > 0 ? resolution : native_x, ry = resolution > 0 ? resolution : native_y;
+        double rx = resolution > 0 ? resolution : native_x,
+               ry = resolution > 0 ? resolution : native_y;
         if (!sized && resolution == 0 && !rotated) {
             /* On the file's own pixels, so that values come out unchanged. */
             b.xmin = own.xmin + floor((b.xmin - own.xmin) / rx + 1e-6) * rx;
@@ -203,7 +215,8 @@ enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, d
         double shrink = fmax(1, fmax(w / max_side, h / max_side));
         grid.width = (int)fmin(max_side, fmax(1, round(w / shrink)));
         grid.height = (int)fmin(max_side, fmax(1, round(h / shrink)));
-        /* A resolution that was asked for is kept exactly; the far edges move by less than a pixel. */
+        /* A resolution that was asked for is kept exactly; the far edges move by less than a pixel.
+         */
         double step_x = (b.xmax - b.xmin) / grid.width, step_y = (b.ymax - b.ymin) / grid.height;
         if (resolution > 0 && !sized && shrink == 1)
             step_x = rx, step_y = ry;

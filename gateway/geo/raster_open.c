@@ -1,12 +1,14 @@
 /* Open raster datasets and the cache of decoded chunks.
  *
- * A chunk is a rectangle of one band at one level, decoded into the file's sample type with its validity; its sides
- * follow the file's blocks. Chunks are found by hash and dropped by age of use beyond 64 MB; a file that changed
- * (size or mtime) gets a new serial, so its old chunks are never found again. A warm read does no GDAL call.
- * Where a level is still much finer than asked, chunks are thinned while they are read (`factor`), with average, pick
- * or majority, so that memory does not grow with the file.
+ * A chunk is a rectangle of one band at one level, decoded into the file's sample type with its
+ * validity; its sides follow the file's blocks. Chunks are found by hash and dropped by age of use
+ * beyond 64 MB; a file that changed (size or mtime) gets a new serial, so its old chunks are never
+ * found again. A warm read does no GDAL call. Where a level is still much finer than asked, chunks
+ * are thinned while they are read (`factor`), with average, pick or majority, so that memory does
+ * not grow with the file.
  *
- * Invariant: a chunk's samples are never changed once it is in the table; a window copies out of it at once. */
+ * Invariant: a chunk's samples are never changed once it is in the table; a window copies out of it
+ * at once. */
 #include "geo/raster_open.h"
 #include "geo/gdal_setup.h"
 #include "geo/raster_strip.h"
@@ -36,8 +38,8 @@ struct chunk {
     uint8_t *data;
     uint8_t *mask; /* NULL: all valid */
     size_t bytes;
-    struct chunk *next;           /* in its bucket */
-    struct chunk *newer, *older;  /* by age of use */
+    struct chunk *next;          /* in its bucket */
+    struct chunk *newer, *older; /* by age of use */
 };
 
 static struct chunk *buckets[BUCKETS], *newest, *oldest;
@@ -51,7 +53,10 @@ static struct {
 } sources[MAX_SOURCES];
 static uint64_t clock_of_use, last_serial;
 
-struct mg_chunk_stats mg_source_chunk_stats(void) { return stats; }
+struct mg_chunk_stats mg_source_chunk_stats(void)
+{
+    return stats;
+}
 
 static void source_free(struct mg_source *s)
 {
@@ -67,10 +72,16 @@ static const struct {
     GDALDataType type;
     enum mg_sample sample;
 } types[] = {
-    {GDT_Byte, MG_U8},    {GDT_UInt16, MG_U16},  {GDT_Int16, MG_I16},   {GDT_UInt32, MG_U32},
-    {GDT_Int32, MG_I32},  {GDT_Float32, MG_F32}, {GDT_Float64, MG_F64},
+    {GDT_Byte, MG_U8},
+    {GDT_UInt16, MG_U16},
+    {GDT_Int16, MG_I16},
+    {GDT_UInt32, MG_U32},
+    {GDT_Int32, MG_I32},
+    {GDT_Float32, MG_F32},
+    {GDT_Float64, MG_F64},
     /* 53 bits are kept of 64-bit numbers. */
-    {GDT_UInt64, MG_F64}, {GDT_Int64, MG_F64},
+    {GDT_UInt64, MG_F64},
+    {GDT_Int64, MG_F64},
 };
 
 static int sample_of(GDALDataType type)
@@ -116,11 +127,15 @@ double mg_crs_period(const char *crs)
     return period;
 }
 
-static int round_up(int n, int unit) { return (int)(((int64_t)n + unit - 1) / unit * unit); }
+static int round_up(int n, int unit)
+{
+    return (int)(((int64_t)n + unit - 1) / unit * unit);
+}
 
-/* Chunks of whole blocks, near 256 x 256; a file of strips gets its whole width while that is small. */
-static enum mg_err level_of(struct mg_source *s, GDALRasterBandH band, int overview, const char *name,
-                            struct mg_errmsg *err)
+/* Chunks of whole blocks, near 256 x 256; a file of strips gets its whole width while that is
+ * small. */
+static enum mg_err level_of(struct mg_source *s, GDALRasterBandH band, int overview,
+                            const char *name, struct mg_errmsg *err)
 {
     int block_w, block_h;
     struct mg_level *level = &s->levels[s->n_levels];
@@ -128,7 +143,8 @@ static enum mg_err level_of(struct mg_source *s, GDALRasterBandH band, int overv
     double block_bytes = (double)block_w * block_h * (double)mg_sample_bytes(s->sample);
     if (block_w < 1 || block_h < 1 || block_bytes > max_block_bytes)
         return mg_err_set(err, MG_E_BAD_FILE,
-                          "%s has blocks of %d x %d pixels, too large to read: gdal_translate -of COG in.tif out.tif",
+                          "%s has blocks of %d x %d pixels, too large to read: gdal_translate -of "
+                          "COG in.tif out.tif",
                           name, block_w, block_h);
     level->width = GDALGetRasterBandXSize(band);
     level->height = GDALGetRasterBandYSize(band);
@@ -155,7 +171,8 @@ static void read_crs(struct mg_source *s)
         s->crs = strdup(text);
 }
 
-static enum mg_err source_open(const char *path, const char *name, struct mg_source **out, struct mg_errmsg *err)
+static enum mg_err source_open(const char *path, const char *name, struct mg_source **out,
+                               struct mg_errmsg *err)
 {
     struct mg_source *s = calloc(1, sizeof *s);
     if (!s)
@@ -164,7 +181,8 @@ static enum mg_err source_open(const char *path, const char *name, struct mg_sou
     if (code != MG_OK)
         goto out;
     code = MG_E_BAD_FILE;
-    snprintf(s->driver, sizeof s->driver, "%s", GDALGetDriverShortName(GDALGetDatasetDriver(s->dataset)));
+    snprintf(s->driver, sizeof s->driver, "%s",
+             GDALGetDriverShortName(GDALGetDatasetDriver(s->dataset)));
     s->width = GDALGetRasterXSize(s->dataset);
     s->height = GDALGetRasterYSize(s->dataset);
     s->bands = GDALGetRasterCount(s->dataset);
@@ -176,16 +194,19 @@ static enum mg_err source_open(const char *path, const char *name, struct mg_sou
     int i8 = 0;
     for (int i = 1; i <= s->bands; i++) {
         GDALRasterBandH band = GDALGetRasterBand(s->dataset, i);
-        type = i == 1 ? GDALGetRasterDataType(band) : GDALDataTypeUnion(type, GDALGetRasterDataType(band));
+        type = i == 1 ? GDALGetRasterDataType(band)
+                      : GDALDataTypeUnion(type, GDALGetRasterDataType(band));
         i8 += is_signed_byte(band);
     }
     int sample = sample_of(type);
     if (sample < 0 || (i8 && i8 != s->bands)) {
-        mg_err_set(err, code, "%s has samples of type %s, which is not read", name, GDALGetDataTypeName(type));
+        mg_err_set(err, code, "%s has samples of type %s, which is not read", name,
+                   GDALGetDataTypeName(type));
         goto out;
     }
     s->sample = i8 ? MG_I8 : (enum mg_sample)sample;
-    s->alpha = GDALGetRasterColorInterpretation(GDALGetRasterBand(s->dataset, s->bands)) == GCI_AlphaBand;
+    s->alpha =
+        GDALGetRasterColorInterpretation(GDALGetRasterBand(s->dataset, s->bands)) == GCI_AlphaBand;
     s->has_georef = GDALGetGeoTransform(s->dataset, s->geotransform) == CE_None &&
                     GDALInvGeoTransform(s->geotransform, s->inverse);
     if (!s->has_georef) {
@@ -195,8 +216,9 @@ static enum mg_err source_open(const char *path, const char *name, struct mg_sou
     }
     read_crs(s);
     s->period = mg_crs_period(s->crs);
-    s->global = s->period > 0 && s->geotransform[2] == 0 &&
-                fabs(fabs(s->geotransform[1]) * s->width - s->period) < fabs(s->geotransform[1]) / 2;
+    s->global =
+        s->period > 0 && s->geotransform[2] == 0 &&
+        fabs(fabs(s->geotransform[1]) * s->width - s->period) < fabs(s->geotransform[1]) / 2;
     GDALRasterBandH first = GDALGetRasterBand(s->dataset, 1);
     if ((code = level_of(s, first, -1, name, err)) != MG_OK)
         goto out;
@@ -228,7 +250,8 @@ enum mg_err mg_source_get(const char *path, struct mg_source **out, struct mg_er
     if (path[0] != '/')
         return mg_err_set(err, MG_E_BAD_FILE, "%s is not a file's name", name);
     mg_gdal_errors_begin(&errors);
-    int missing = VSIStatExL(path, &st, VSI_STAT_EXISTS_FLAG | VSI_STAT_NATURE_FLAG | VSI_STAT_SIZE_FLAG);
+    int missing =
+        VSIStatExL(path, &st, VSI_STAT_EXISTS_FLAG | VSI_STAT_NATURE_FLAG | VSI_STAT_SIZE_FLAG);
     mg_gdal_errors_end();
     if (missing)
         return mg_gdal_missing(path, name, err);
@@ -338,7 +361,8 @@ static void chunk_put(struct chunk *c)
     stats.decoded++;
     while (stats.bytes > max_chunk_bytes_held && oldest != c) {
         struct chunk *old = oldest, **at;
-        const struct key o = {old->serial, old->band, old->level, old->factor, old->kind, old->cx, old->cy};
+        const struct key o = {old->serial, old->band, old->level, old->factor,
+                              old->kind,   old->cx,   old->cy};
         for (at = &buckets[bucket_of(&o)]; *at != old; at = &(*at)->next)
             ;
         *at = old->next;
@@ -390,15 +414,18 @@ static size_t find_valid(const struct mg_source *s, const struct validity *v, co
     return missing;
 }
 
-/* Reads w x h pixels at x, y of the level's own grid into data and (when given) the mask. Returns the number of
- * invalid pixels, or -1. */
-static int64_t read_pixels(const struct mg_source *s, GDALRasterBandH band, const struct validity *v, int x, int y,
-                           int w, int h, int to_w, int to_h, uint8_t *data, uint8_t *scratch, uint8_t *valid)
+/* Reads w x h pixels at x, y of the level's own grid into data and (when given) the mask. Returns
+ * the number of invalid pixels, or -1. */
+static int64_t read_pixels(const struct mg_source *s, GDALRasterBandH band,
+                           const struct validity *v, int x, int y, int w, int h, int to_w, int to_h,
+                           uint8_t *data, uint8_t *scratch, uint8_t *valid)
 {
     size_t n = (size_t)to_w * (size_t)to_h;
-    if (GDALRasterIO(band, GF_Read, x, y, w, h, data, to_w, to_h, type_of(s->sample), 0, 0) != CE_None)
+    if (GDALRasterIO(band, GF_Read, x, y, w, h, data, to_w, to_h, type_of(s->sample), 0, 0) !=
+        CE_None)
         return -1;
-    if (v->mask && GDALRasterIO(v->mask, GF_Read, x, y, w, h, scratch, to_w, to_h, GDT_Byte, 0, 0) != CE_None)
+    if (v->mask &&
+        GDALRasterIO(v->mask, GF_Read, x, y, w, h, scratch, to_w, to_h, GDT_Byte, 0, 0) != CE_None)
         return -1;
     if (!v->mask && !v->has_nodata && !mg_sample_is_float(s->sample)) {
         memset(valid, 1, n);
@@ -407,11 +434,12 @@ static int64_t read_pixels(const struct mg_source *s, GDALRasterBandH band, cons
     return (int64_t)find_valid(s, v, data, v->mask ? scratch : NULL, valid, n);
 }
 
-/* Thinned: rows of `factor` pixels are read and reduced one after the other. Where factor is above 16, GDAL itself
- * skips pixels first, so that a chunk costs at most 4096 x 4096 samples. */
-static int64_t read_thinned(const struct mg_source *s, GDALRasterBandH band, const struct validity *v,
-                            const struct mg_level *level, const struct key *k, int x, int y, int w, int h,
-                            uint8_t *data, uint8_t *valid)
+/* Thinned: rows of `factor` pixels are read and reduced one after the other. Where factor is above
+ * 16, GDAL itself skips pixels first, so that a chunk costs at most 4096 x 4096 samples. */
+static int64_t read_thinned(const struct mg_source *s, GDALRasterBandH band,
+                            const struct validity *v, const struct mg_level *level,
+                            const struct key *k, int x, int y, int w, int h, uint8_t *data,
+                            uint8_t *valid)
 {
     int skip = k->factor > 16 ? k->factor / 16 : 1, f = k->factor / skip;
     size_t bytes = mg_sample_bytes(s->sample), row = (size_t)w * (size_t)f;
@@ -427,13 +455,14 @@ static int64_t read_thinned(const struct mg_source *s, GDALRasterBandH band, con
         x1 = x1 < level->width ? x1 : level->width;
         y1 = y1 < level->height ? y1 : level->height;
         int in_w = (int)((x1 - x0 + skip - 1) / skip), in_h = (int)((y1 - y0 + skip - 1) / skip);
-        if (read_pixels(s, band, v, (int)x0, (int)y0, (int)(x1 - x0), (int)(y1 - y0), in_w, in_h, samples, scratch,
-                        mask) < 0) {
+        if (read_pixels(s, band, v, (int)x0, (int)y0, (int)(x1 - x0), (int)(y1 - y0), in_w, in_h,
+                        samples, scratch, mask) < 0) {
             missing = -1;
             break;
         }
-        missing += mg_thin_row(s->sample, samples, mask, in_w, in_h, f, (enum mg_thin)k->kind,
-                               data + (size_t)j * (size_t)w * bytes, valid + (size_t)j * (size_t)w, w);
+        missing +=
+            mg_thin_row(s->sample, samples, mask, in_w, in_h, f, (enum mg_thin)k->kind,
+                        data + (size_t)j * (size_t)w * bytes, valid + (size_t)j * (size_t)w, w);
     }
 out:
     free(samples);
@@ -442,11 +471,12 @@ out:
     return missing;
 }
 
-static enum mg_err chunk_load(struct mg_source *s, const char *path, const struct key *k, struct chunk **out,
-                              struct mg_errmsg *err)
+static enum mg_err chunk_load(struct mg_source *s, const char *path, const struct key *k,
+                              struct chunk **out, struct mg_errmsg *err)
 {
     const struct mg_level *level = &s->levels[k->level];
-    int level_w = (level->width + k->factor - 1) / k->factor, level_h = (level->height + k->factor - 1) / k->factor;
+    int level_w = (level->width + k->factor - 1) / k->factor,
+        level_h = (level->height + k->factor - 1) / k->factor;
     int x = k->cx * level->chunk_w, y = k->cy * level->chunk_h;
     int w = level_w - x < level->chunk_w ? level_w - x : level->chunk_w;
     int h = level_h - y < level->chunk_h ? level_h - y : level->chunk_h;
@@ -461,12 +491,14 @@ static enum mg_err chunk_load(struct mg_source *s, const char *path, const struc
         GDALRasterBandH band = GDALGetRasterBand(s->dataset, k->band);
         if (band && level->overview >= 0)
             band = GDALGetOverview(band, level->overview);
-        if (band && (GDALGetRasterBandXSize(band) != level->width || GDALGetRasterBandYSize(band) != level->height))
+        if (band && (GDALGetRasterBandXSize(band) != level->width ||
+                     GDALGetRasterBandYSize(band) != level->height))
             band = NULL;
         if (band) {
             struct validity v = validity_of(s, band);
-            missing = k->factor == 1 ? read_pixels(s, band, &v, x, y, w, h, w, h, c->data, scratch, c->mask)
-                                     : read_thinned(s, band, &v, level, k, x, y, w, h, c->data, c->mask);
+            missing = k->factor == 1
+                          ? read_pixels(s, band, &v, x, y, w, h, w, h, c->data, scratch, c->mask)
+                          : read_thinned(s, band, &v, level, k, x, y, w, h, c->data, c->mask);
         }
         mg_gdal_errors_end();
     }
@@ -500,8 +532,8 @@ static enum mg_err chunk_load(struct mg_source *s, const char *path, const struc
 }
 
 /* Columns c0..c1 of chunk row r as working samples. */
-static void copy_row(const struct mg_source *s, const struct chunk *c, int r, int c0, int n, bool wide, void *plane,
-                     size_t at)
+static void copy_row(const struct mg_source *s, const struct chunk *c, int r, int c0, int n,
+                     bool wide, void *plane, size_t at)
 {
     size_t from = (size_t)r * (size_t)c->w + (size_t)c0;
     const uint8_t *data = c->data + from * mg_sample_bytes(s->sample);
@@ -519,12 +551,15 @@ static void copy_row(const struct mg_source *s, const struct chunk *c, int r, in
     }
 }
 
-static int64_t floor_mod(int64_t a, int64_t n) { return ((a % n) + n) % n; }
+static int64_t floor_mod(int64_t a, int64_t n)
+{
+    return ((a % n) + n) % n;
+}
 
 /* The part of the window from its column `at` on, `n` columns that lie at `x` of the level. */
-static enum mg_err copy_columns(struct mg_source *s, const char *path, const struct mg_window *win, const int *bands,
-                                int n_bands, bool wide, void *const *planes, int at, int n, int x, int y0, int y1,
-                                struct mg_errmsg *err)
+static enum mg_err copy_columns(struct mg_source *s, const char *path, const struct mg_window *win,
+                                const int *bands, int n_bands, bool wide, void *const *planes,
+                                int at, int n, int x, int y0, int y1, struct mg_errmsg *err)
 {
     const struct mg_level *level = &s->levels[win->level];
     for (int cy = y0 / level->chunk_h; cy * level->chunk_h < y1; cy++) {
@@ -559,14 +594,17 @@ static void fill_nan(void *plane, size_t at, size_t n, bool wide)
     }
 }
 
-enum mg_err mg_source_window(struct mg_source *s, const char *path, const struct mg_window *win, const int *bands,
-                             int n_bands, bool wide, void *const *planes, struct mg_errmsg *err)
+enum mg_err mg_source_window(struct mg_source *s, const char *path, const struct mg_window *win,
+                             const int *bands, int n_bands, bool wide, void *const *planes,
+                             struct mg_errmsg *err)
 {
     const struct mg_level *level = &s->levels[win->level];
     int level_w = (level->width + win->factor - 1) / win->factor;
     int level_h = (level->height + win->factor - 1) / win->factor;
-    int64_t y0 = win->y > 0 ? win->y : 0, y1 = win->y + win->h < level_h ? win->y + win->h : level_h;
-    /* A last pixel that is only partly covered by the file breaks the repetition by less than one pixel. */
+    int64_t y0 = win->y > 0 ? win->y : 0,
+            y1 = win->y + win->h < level_h ? win->y + win->h : level_h;
+    /* A last pixel that is only partly covered by the file breaks the repetition by less than one
+     * pixel. */
     int64_t x0 = win->x, x1 = win->x + win->w;
     if (!s->global) {
         x0 = x0 > 0 ? x0 : 0;
@@ -580,8 +618,8 @@ enum mg_err mg_source_window(struct mg_source *s, const char *path, const struct
     while (x0 < x1) {
         int64_t x = floor_mod(x0, level_w);
         int64_t n = x1 - x0 < level_w - x ? x1 - x0 : level_w - x;
-        enum mg_err code = copy_columns(s, path, win, bands, n_bands, wide, planes, (int)(x0 - win->x), (int)n,
-                                        (int)x, (int)y0, (int)y1, err);
+        enum mg_err code = copy_columns(s, path, win, bands, n_bands, wide, planes,
+                                        (int)(x0 - win->x), (int)n, (int)x, (int)y0, (int)y1, err);
         if (code != MG_OK)
             return code;
         x0 += n;

@@ -34,12 +34,13 @@ struct mg_source {
 };
 
 /* Borrows, until the next call. */
-MG_MUST_CHECK enum mg_err mg_source_get(const char *path, struct mg_source **out, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_source_get(const char *path, struct mg_source **out,
+                                        struct mg_errmsg *err);
 /* The period of x of a CRS; 0: none. */
 double mg_crs_period(const char *crs);
 
-/* A window of a level, thinned by `factor` (a power of two): pixels x .. x+w, y .. y+h of that grid, which may lie
- * outside of it (no data; a global file repeats itself in x). */
+/* A window of a level, thinned by `factor` (a power of two): pixels x .. x+w, y .. y+h of that
+ * grid, which may lie outside of it (no data; a global file repeats itself in x). */
 struct mg_window {
     int level, factor;
     int64_t x, y;
@@ -47,10 +48,12 @@ struct mg_window {
     bool nearest; /* thin by picking, not by averaging */
     bool mode;    /* thin by the commonest value */
 };
-/* Fills planes[i] (w * h floats, or doubles when `wide`) with band bands[i] (from 1), NaN where no data. */
+/* Fills planes[i] (w * h floats, or doubles when `wide`) with band bands[i] (from 1), NaN where no
+ * data. */
 MG_MUST_CHECK enum mg_err mg_source_window(struct mg_source *source, const char *path,
-                                           const struct mg_window *window, const int *bands, int n_bands, bool wide,
-                                           void *const *planes, struct mg_errmsg *err);
+                                           const struct mg_window *window, const int *bands,
+                                           int n_bands, bool wide, void *const *planes,
+                                           struct mg_errmsg *err);
 /* Of the chunk cache, for tests: chunks decoded so far, bytes held. */
 struct mg_chunk_stats {
     uint64_t decoded;

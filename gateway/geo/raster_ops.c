@@ -1,9 +1,10 @@
 /* Arithmetic over whole rasters.
  *
- * Every operand is brought, a strip of samples at a time, into a scratch array of the working type (float, or
- * double when an operand is float64, uint32 or int32) in which no data is NaN; the operation runs over the scratch,
- * and the strip is written out. The scratch stays in the first-level cache, so an operation costs one pass over
- * each operand. Each step is a plain loop over arrays that the compiler vectorises (simd.h). */
+ * Every operand is brought, a strip of samples at a time, into a scratch array of the working type
+ * (float, or double when an operand is float64, uint32 or int32) in which no data is NaN; the
+ * operation runs over the scratch, and the strip is written out. The scratch stays in the
+ * first-level cache, so an operation costs one pass over each operand. Each step is a plain loop
+ * over arrays that the compiler vectorises (simd.h). */
 #include "moongate/raster_ops.h"
 #include "geo/raster_strip.h"
 #include "geo/simd.h"
@@ -11,8 +12,14 @@
 #include <math.h>
 #include <stdlib.h>
 
-static bool is_comparison(enum mg_op op) { return op >= MG_OP_GT && op <= MG_OP_NE; }
-static bool is_logic(enum mg_op op) { return op == MG_OP_AND || op == MG_OP_OR; }
+static bool is_comparison(enum mg_op op)
+{
+    return op >= MG_OP_GT && op <= MG_OP_NE;
+}
+static bool is_logic(enum mg_op op)
+{
+    return op == MG_OP_AND || op == MG_OP_OR;
+}
 
 /* clang-format off */
 #define LOOP(expression) \
@@ -100,13 +107,16 @@ static bool needs_double(const struct mg_raster *r)
     return r && (r->sample == MG_F64 || r->sample == MG_U32 || r->sample == MG_I32);
 }
 
-static enum mg_err same_size(const struct mg_raster *a, const struct mg_raster *b, struct mg_errmsg *err)
+static enum mg_err same_size(const struct mg_raster *a, const struct mg_raster *b,
+                             struct mg_errmsg *err)
 {
     if (a->width != b->width || a->height != b->height)
-        return mg_err_set(err, MG_E_ARGUMENT, "rasters of %d x %d and %d x %d pixels do not fit together", a->width,
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "rasters of %d x %d and %d x %d pixels do not fit together", a->width,
                           a->height, b->width, b->height);
     if (a->bands != b->bands && a->bands != 1 && b->bands != 1)
-        return mg_err_set(err, MG_E_ARGUMENT, "rasters of %d and %d bands do not fit together", a->bands, b->bands);
+        return mg_err_set(err, MG_E_ARGUMENT, "rasters of %d and %d bands do not fit together",
+                          a->bands, b->bands);
     return MG_OK;
 }
 
@@ -145,8 +155,9 @@ static void load(const struct mg_raster *r, double number, int band, size_t at, 
         mg_strip_fill(number, n, wide, to);
 }
 
-enum mg_err mg_raster_binary(enum mg_op op, const struct mg_raster *a, double a_number, const struct mg_raster *b,
-                             double b_number, struct mg_raster **out, struct mg_errmsg *err)
+enum mg_err mg_raster_binary(enum mg_op op, const struct mg_raster *a, double a_number,
+                             const struct mg_raster *b, double b_number, struct mg_raster **out,
+                             struct mg_errmsg *err)
 {
     if ((unsigned)op >= MG_OP_COUNT || (!a && !b))
         return mg_err_set(err, MG_E_ARGUMENT, "an operation needs a raster");
@@ -227,8 +238,10 @@ enum mg_err mg_raster_unary(enum mg_unary op, const struct mg_raster *a, struct 
     return MG_OK;
 }
 
-/* The type that holds all values of both; a whole number that fits leaves an integer type as it is. */
-static enum mg_sample common(const struct mg_raster *a, const struct mg_raster *b, double number, bool no_number)
+/* The type that holds all values of both; a whole number that fits leaves an integer type as it is.
+ */
+static enum mg_sample common(const struct mg_raster *a, const struct mg_raster *b, double number,
+                             bool no_number)
 {
     enum mg_sample wide = needs_double(a) || needs_double(b) ? MG_F64 : MG_F32;
     if (b)
@@ -238,8 +251,9 @@ static enum mg_sample common(const struct mg_raster *a, const struct mg_raster *
     return wide;
 }
 
-enum mg_err mg_raster_where(const struct mg_raster *a, const struct mg_raster *mask, const struct mg_raster *b,
-                            double b_number, bool keep_nodata, struct mg_raster **out, struct mg_errmsg *err)
+enum mg_err mg_raster_where(const struct mg_raster *a, const struct mg_raster *mask,
+                            const struct mg_raster *b, double b_number, bool keep_nodata,
+                            struct mg_raster **out, struct mg_errmsg *err)
 {
     enum mg_err code = same_size(a, mask, err);
     if (code == MG_OK && b)
@@ -286,8 +300,8 @@ enum mg_err mg_raster_where(const struct mg_raster *a, const struct mg_raster *m
     return MG_OK;
 }
 
-enum mg_err mg_raster_convert(const struct mg_raster *a, enum mg_sample sample, struct mg_raster **out,
-                              struct mg_errmsg *err)
+enum mg_err mg_raster_convert(const struct mg_raster *a, enum mg_sample sample,
+                              struct mg_raster **out, struct mg_errmsg *err)
 {
     struct mg_raster *r;
     enum mg_err code = result_of(a, a->bands, sample, &r, err);
@@ -324,7 +338,8 @@ enum mg_err mg_raster_stack(struct mg_raster *const *parts, size_t n, const char
     bool wide = false;
     for (size_t i = 0; i < n; i++) {
         if (parts[i]->width != parts[0]->width || parts[i]->height != parts[0]->height)
-            return mg_err_set(err, MG_E_ARGUMENT, "rasters of %d x %d and %d x %d pixels do not fit together",
+            return mg_err_set(err, MG_E_ARGUMENT,
+                              "rasters of %d x %d and %d x %d pixels do not fit together",
                               parts[0]->width, parts[0]->height, parts[i]->width, parts[i]->height);
         bands += (size_t)parts[i]->bands;
         wide |= needs_double(parts[i]);
@@ -334,8 +349,8 @@ enum mg_err mg_raster_stack(struct mg_raster *const *parts, size_t n, const char
     if (sample == MG_SAMPLE_COUNT)
         sample = wide ? MG_F64 : MG_F32;
     if (bands > MG_RASTER_MAX_BANDS)
-        return mg_err_set(err, MG_E_ARGUMENT, "a stack of %zu bands: at most %d are possible", bands,
-                          MG_RASTER_MAX_BANDS);
+        return mg_err_set(err, MG_E_ARGUMENT, "a stack of %zu bands: at most %d are possible",
+                          bands, MG_RASTER_MAX_BANDS);
     struct mg_raster *r;
     enum mg_err code = result_of(parts[0], (int)bands, sample, &r, err);
     if (code != MG_OK)

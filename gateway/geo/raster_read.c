@@ -1,10 +1,12 @@
-/* Reading a raster onto a grid: which level of the file, which window of it, which kernel; block by block.
+/* Reading a raster onto a grid: which level of the file, which window of it, which kernel; block by
+ * block.
  *
- * For a tile: 9 to 50 exact positions give all (approx_transform.c), the window that they span comes from decoded
- * chunks (raster_open.c), one pass makes the result (resample.c). The level is the coarsest overview that is still
- * as fine as the grid; what remains finer is met by wider kernels, and, where a window would grow beyond reason,
- * by thinned chunks. Large grids are read in blocks, so that memory follows the block, not the file.
- * Scale and offset of a band are not applied: samples are the file's own. */
+ * For a tile: 9 to 50 exact positions give all (approx_transform.c), the window that they span
+ * comes from decoded chunks (raster_open.c), one pass makes the result (resample.c). The level is
+ * the coarsest overview that is still as fine as the grid; what remains finer is met by wider
+ * kernels, and, where a window would grow beyond reason, by thinned chunks. Large grids are read in
+ * blocks, so that memory follows the block, not the file. Scale and offset of a band are not
+ * applied: samples are the file's own. */
 #include "geo/approx_transform.h"
 #include "geo/gdal_setup.h"
 #include "geo/raster_open.h"
@@ -34,8 +36,8 @@ struct reader {
     int n_bands;
     OGRCoordinateTransformationH transform, back; /* NULL: the same CRS, or `mercator` */
     bool mercator;                                /* the grid is EPSG:3857, the file EPSG:4326 */
-    double period, centre;                        /* source x is brought within half a period of the centre */
-    double ratio_x, ratio_y;                      /* file pixels to one of the grid's */
+    double period, centre;   /* source x is brought within half a period of the centre */
+    double ratio_x, ratio_y; /* file pixels to one of the grid's */
     int level, factor;
     double level_x, level_y; /* file pixels to one pixel of the thinned level */
     struct mg_kernel kernel_x, kernel_y;
@@ -112,10 +114,13 @@ static bool to_grid(const struct reader *r, double *x, double *y)
     return isfinite(*x) && isfinite(*y);
 }
 
-static double outside_by(double v, double high) { return v < 0 ? -v : v > high ? v - high : 0; }
+static double outside_by(double v, double high)
+{
+    return v < 0 ? -v : v > high ? v - high : 0;
+}
 
-/* The grid pixel at which the scale is measured: its middle when the file is there, else the place of the file's
- * part that is nearest to the grid. */
+/* The grid pixel at which the scale is measured: its middle when the file is there, else the place
+ * of the file's part that is nearest to the grid. */
 static void find_focus(const struct reader *r, double *fx, double *fy)
 {
     enum { STEPS = 4 };
@@ -153,8 +158,8 @@ static void measure_ratio(struct reader *r)
     r->ratio_y = isfinite(ry) && ry > 1e-9 ? ry : 1;
 }
 
-/* The coarsest level that is as fine as the grid, as gdalwarp chooses; then thinning while the window of a block
- * would be large. */
+/* The coarsest level that is as fine as the grid, as gdalwarp chooses; then thinning while the
+ * window of a block would be large. */
 static void choose_level(struct reader *r)
 {
     const struct mg_source *s = r->source;
@@ -181,7 +186,8 @@ static void choose_level(struct reader *r)
         char name[256], sentence[640];
         mg_gdal_user_name(r->path, name, sizeof name);
         snprintf(sentence, sizeof sentence,
-                 "%s has no overviews and is read decimated; a COG answers faster: gdal_translate -of COG in.tif "
+                 "%s has no overviews and is read decimated; a COG answers faster: gdal_translate "
+                 "-of COG in.tif "
                  "out.tif",
                  name);
         r->options->note(r->options->note_context, sentence);
@@ -197,9 +203,11 @@ static enum mg_err set_transform(struct reader *r, struct mg_errmsg *err)
     if (from) {
         mg_gdal_user_name(r->path, name, sizeof name);
         if (!s->has_georef)
-            return mg_err_set(err, MG_E_NO_CRS, "%s has no geotransform, so it cannot be placed on a map", name);
+            return mg_err_set(err, MG_E_NO_CRS,
+                              "%s has no geotransform, so it cannot be placed on a map", name);
         if (!to)
-            return mg_err_set(err, MG_E_NO_CRS, "%s has no CRS: say which with source_crs (\"EPSG:…\")", name);
+            return mg_err_set(err, MG_E_NO_CRS,
+                              "%s has no CRS: say which with source_crs (\"EPSG:…\")", name);
         r->mercator = strcasecmp(from, "EPSG:3857") == 0 && strcasecmp(to, "EPSG:4326") == 0;
         if (!r->mercator && strcasecmp(from, to) != 0) {
             enum mg_err code = mg_crs_transform(from, to, &r->transform, err);
@@ -212,7 +220,8 @@ static enum mg_err set_transform(struct reader *r, struct mg_errmsg *err)
     double x = s->width / 2.0, y = s->height / 2.0;
     r->centre = s->geotransform[0] + x * s->geotransform[1] + y * s->geotransform[2];
     if (s->global) {
-        /* Around the grid rather than the file: the file repeats, so nothing is lost and no seam runs through. */
+        /* Around the grid rather than the file: the file repeats, so nothing is lost and no seam
+         * runs through. */
         double period = r->period;
         x = r->grid->width / 2.0;
         y = r->grid->height / 2.0;
@@ -226,8 +235,8 @@ static enum mg_err set_transform(struct reader *r, struct mg_errmsg *err)
 }
 
 /* Window of the thinned level that the positions need; false when the file does not reach in. */
-static bool window_of(const struct reader *r, const struct mg_patches *patches, struct mg_window *win,
-                      double covered[4])
+static bool window_of(const struct reader *r, const struct mg_patches *patches,
+                      struct mg_window *win, double covered[4])
 {
     const struct mg_level *level = &r->source->levels[r->level];
     double level_w = (double)level->width / r->factor, level_h = (double)level->height / r->factor;
@@ -260,7 +269,8 @@ static bool window_of(const struct reader *r, const struct mg_patches *patches, 
     covered[2] = r->source->global ? ceil(x1) - fx : level_w - fx;
     covered[1] = 0 - fy;
     covered[3] = level_h - fy;
-    /* Positions beyond the window's own part cannot occur; the fast loops need a place that is within it. */
+    /* Positions beyond the window's own part cannot occur; the fast loops need a place that is
+     * within it. */
     covered[0] = fmax(covered[0], left);
     covered[1] = fmax(covered[1], top);
     covered[2] = fmin(covered[2], ceil(x1) - fx + 1);
@@ -268,8 +278,8 @@ static bool window_of(const struct reader *r, const struct mg_patches *patches, 
     return covered[0] < covered[2] && covered[1] < covered[3];
 }
 
-static enum mg_err put_row(struct reader *r, int band, int x, int y, int n, const void *row, uint8_t *valid,
-                           struct mg_errmsg *err)
+static enum mg_err put_row(struct reader *r, int band, int x, int y, int n, const void *row,
+                           uint8_t *valid, struct mg_errmsg *err)
 {
     struct mg_raster *out = r->out;
     size_t at = (size_t)y * (size_t)out->width + (size_t)x;
@@ -280,12 +290,14 @@ static enum mg_err put_row(struct reader *r, int band, int x, int y, int n, cons
         return MG_OK;
     enum mg_err code = mg_raster_need_mask(out, err);
     if (code == MG_OK)
-        memcpy(out->mask + (size_t)band * (size_t)out->width * (size_t)out->height + at, valid, (size_t)n);
+        memcpy(out->mask + (size_t)band * (size_t)out->width * (size_t)out->height + at, valid,
+               (size_t)n);
     return code;
 }
 
 /* Everything of a block is no data. */
-static enum mg_err put_nothing(struct reader *r, int x0, int y0, int w, int h, struct mg_errmsg *err)
+static enum mg_err put_nothing(struct reader *r, int x0, int y0, int w, int h,
+                               struct mg_errmsg *err)
 {
     struct mg_raster *out = r->out;
     bool real = mg_sample_is_float(out->sample);
@@ -296,7 +308,8 @@ static enum mg_err put_nothing(struct reader *r, int x0, int y0, int w, int h, s
         for (int y = y0; y < y0 + h; y++) {
             size_t at = (size_t)y * (size_t)out->width + (size_t)x0;
             if (!real)
-                memset(out->mask + (size_t)band * (size_t)out->width * (size_t)out->height + at, 0, (size_t)w);
+                memset(out->mask + (size_t)band * (size_t)out->width * (size_t)out->height + at, 0,
+                       (size_t)w);
             for (int x = 0; real && x < w; x++) {
                 if (out->sample == MG_F32)
                     ((float *)mg_raster_samples(out, band))[at + (size_t)x] = NAN;
@@ -309,16 +322,17 @@ static enum mg_err put_nothing(struct reader *r, int x0, int y0, int w, int h, s
 }
 
 /* The bands of one block, as many at a time as memory allows. */
-static enum mg_err resample_block(struct reader *r, const struct mg_patches *patches, const struct mg_window *win,
-                                  const double covered[4], int x0, int y0, int w, int h, struct mg_errmsg *err)
+static enum mg_err resample_block(struct reader *r, const struct mg_patches *patches,
+                                  const struct mg_window *win, const double covered[4], int x0,
+                                  int y0, int w, int h, struct mg_errmsg *err)
 {
     enum mg_resampling how = r->options->resampling;
     int extra = how == MG_AVERAGE || how == MG_MODE, stride = w + extra;
     size_t positions = (size_t)stride * (size_t)(h + extra);
     size_t plane_bytes = ((size_t)win->w * (size_t)win->h * (r->wide ? 8 : 4) + 63) & ~(size_t)63;
     int group = plane_bytes * (size_t)r->n_bands <= max_planes_bytes ? r->n_bands
-                : max_planes_bytes / plane_bytes > 0                 ? (int)(max_planes_bytes / plane_bytes)
-                                                                     : 1;
+                : max_planes_bytes / plane_bytes > 0 ? (int)(max_planes_bytes / plane_bytes)
+                                                     : 1;
     float *xs = malloc(2 * positions * sizeof *xs), *ys = xs ? xs + positions : NULL;
     uint8_t *planes = aligned_alloc(64, plane_bytes * (size_t)group), *valid = malloc((size_t)w);
     double *row = malloc((size_t)w * sizeof *row);
@@ -327,8 +341,8 @@ static enum mg_err resample_block(struct reader *r, const struct mg_patches *pat
         code = mg_err_set(err, MG_E_NOMEM, "no memory to read a raster");
         goto out;
     }
-    mg_approx_fill(patches, w, h, extra, extra ? 0 : 0.5, (double)win->x * r->level_x, (double)win->y * r->level_y,
-                   1 / r->level_x, 1 / r->level_y, xs, ys);
+    mg_approx_fill(patches, w, h, extra, extra ? 0 : 0.5, (double)win->x * r->level_x,
+                   (double)win->y * r->level_y, 1 / r->level_x, 1 / r->level_y, xs, ys);
     struct mg_resampler resampler = {
         .how = how,
         .unscaled = r->unscaled,
@@ -373,22 +387,24 @@ static enum mg_err read_block(struct reader *r, int x0, int y0, int w, int h, st
 {
     const struct mg_source *s = r->source;
     double slack_x = 4 * r->ratio_x + 4, slack_y = 4 * r->ratio_y + 4;
-    const double reach[4] = {s->global ? -1e300 : -slack_x, -slack_y, s->global ? 1e300 : s->width + slack_x,
-                             s->height + slack_y};
+    const double reach[4] = {s->global ? -1e300 : -slack_x, -slack_y,
+                             s->global ? 1e300 : s->width + slack_x, s->height + slack_y};
     /* A wide kernel hides what is small beside it; nearest shows every source pixel. */
-    double coarse = r->options->resampling == MG_NEAREST ? 1 : fmax(1, fmin(r->ratio_x, r->ratio_y));
+    double coarse =
+        r->options->resampling == MG_NEAREST ? 1 : fmax(1, fmin(r->ratio_x, r->ratio_y));
     double tolerance = 0.125 * coarse;
     struct mg_patches patches = {0};
     struct mg_window win;
     double covered[4];
-    enum mg_err code =
-        mg_approx_build(to_source, r, x0, y0, w, h, tolerance, reach, &patches, err);
+    enum mg_err code = mg_approx_build(to_source, r, x0, y0, w, h, tolerance, reach, &patches, err);
     if (code != MG_OK)
         return code;
     if (!window_of(r, &patches, &win, covered)) {
         code = put_nothing(r, x0, y0, w, h, err);
-    } else if ((double)win.w * win.h > large_window_pixels && (w > LEAST_BLOCK || h > LEAST_BLOCK)) {
-        /* A window much larger than its block has a seam or a strong bend in it: its quarters have less. */
+    } else if ((double)win.w * win.h > large_window_pixels &&
+               (w > LEAST_BLOCK || h > LEAST_BLOCK)) {
+        /* A window much larger than its block has a seam or a strong bend in it: its quarters have
+         * less. */
         int hw = w > 1 ? w / 2 : w, hh = h > 1 ? h / 2 : h;
         mg_approx_fini(&patches);
         code = read_block(r, x0, y0, hw, hh, err);
@@ -401,7 +417,8 @@ static enum mg_err read_block(struct reader *r, int x0, int y0, int w, int h, st
     } else if ((double)win.w * win.h > max_window_pixels) {
         char name[256];
         mg_gdal_user_name(r->path, name, sizeof name);
-        code = mg_err_set(err, MG_E_ARGUMENT, "%s: too much of the file for %d x %d pixels; ask for a coarser grid",
+        code = mg_err_set(err, MG_E_ARGUMENT,
+                          "%s: too much of the file for %d x %d pixels; ask for a coarser grid",
                           name, w, h);
     } else {
         code = resample_block(r, &patches, &win, covered, x0, y0, w, h, err);
@@ -413,7 +430,8 @@ static enum mg_err read_block(struct reader *r, int x0, int y0, int w, int h, st
 static void keep_palette(const struct reader *r)
 {
     GDALRasterBandH band = GDALGetRasterBand(r->source->dataset, r->bands[0]);
-    GDALColorTableH table = r->n_bands == 1 && r->source->sample == MG_U8 ? GDALGetRasterColorTable(band) : NULL;
+    GDALColorTableH table =
+        r->n_bands == 1 && r->source->sample == MG_U8 ? GDALGetRasterColorTable(band) : NULL;
     if (!table || (r->options->resampling != MG_NEAREST && r->options->resampling != MG_MODE))
         return;
     int n = GDALGetColorEntryCount(table);
@@ -430,12 +448,15 @@ static enum mg_err describe(struct reader *r, struct mg_errmsg *err)
 {
     struct mg_raster *out = r->out;
     int has = 0;
-    const char *crs = r->grid->crs ? r->grid->crs : r->source->crs ? r->source->crs : r->options->source_crs;
+    const char *crs = r->grid->crs     ? r->grid->crs
+                      : r->source->crs ? r->source->crs
+                                       : r->options->source_crs;
     memcpy(out->geotransform, r->grid->geotransform, sizeof out->geotransform);
     out->has_georef = r->source->has_georef;
     if (crs && out->has_georef && !(out->crs = strdup(crs)))
         return mg_err_set(err, MG_E_NOMEM, "no memory for a raster");
-    double nodata = GDALGetRasterNoDataValue(GDALGetRasterBand(r->source->dataset, r->bands[0]), &has);
+    double nodata =
+        GDALGetRasterNoDataValue(GDALGetRasterBand(r->source->dataset, r->bands[0]), &has);
     out->has_nodata = has;
     out->nodata = has ? nodata : 0;
     for (int i = 0; i < r->n_bands; i++) {
@@ -456,8 +477,8 @@ static enum mg_err check_bands(const struct reader *r, struct mg_errmsg *err)
     char name[256];
     mg_gdal_user_name(r->path, name, sizeof name);
     if (r->n_bands > MG_RASTER_MAX_BANDS)
-        return mg_err_set(err, MG_E_ARGUMENT, "%d bands of %s: at most %d are read at once", r->n_bands, name,
-                          MG_RASTER_MAX_BANDS);
+        return mg_err_set(err, MG_E_ARGUMENT, "%d bands of %s: at most %d are read at once",
+                          r->n_bands, name, MG_RASTER_MAX_BANDS);
     for (int i = 0; i < r->n_bands; i++)
         if (r->bands[i] < 1 || r->bands[i] > r->source->bands)
             return mg_err_set(err, MG_E_ARGUMENT, "no band %d in %s (it has %d)", r->bands[i], name,
@@ -479,8 +500,9 @@ static enum mg_err set_kernels(struct reader *r, struct mg_errmsg *err)
     return code == MG_OK ? mg_kernel_init(&r->kernel_y, how, ry, err) : code;
 }
 
-enum mg_err mg_raster_read(const char *path, const struct mg_grid *grid, const struct mg_read_options *options,
-                           struct mg_raster **out, struct mg_errmsg *err)
+enum mg_err mg_raster_read(const char *path, const struct mg_grid *grid,
+                           const struct mg_read_options *options, struct mg_raster **out,
+                           struct mg_errmsg *err)
 {
     static const struct mg_read_options none = {.resampling = MG_NEAREST};
     int all[MG_RASTER_MAX_BANDS];

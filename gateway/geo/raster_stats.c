@@ -1,7 +1,7 @@
-/* Statistics of one band: two passes in double (mean first), so that the deviation of large values is exact.
- * Cost: two reads of the band. */
-#include "moongate/raster_ops.h"
+/* Statistics of one band: two passes in double (mean first), so that the deviation of large values
+ * is exact. Cost: two reads of the band. */
 #include "geo/raster_strip.h"
+#include "moongate/raster_ops.h"
 
 #include <math.h>
 

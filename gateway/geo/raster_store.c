@@ -1,10 +1,12 @@
-/* The stored form of a raster: a fixed head, texts, then data and masks, each part 64-byte aligned from the
- * start, so that a mapped file can be read in place.
+/* The stored form of a raster: a fixed head, texts, then data and masks, each part 64-byte aligned
+ * from the start, so that a mapped file can be read in place.
  *
- *   head (128 bytes) | geotransform, palette | crs NUL names NUL… | pad | bands * band_stride | pad | masks | pad
+ *   head (128 bytes) | geotransform, palette | crs NUL names NUL… | pad | bands * band_stride | pad
+ * | masks | pad
  *
- * Same machine and build only (a child's answer, a function-cache value): native byte order, and a version that is
- * raised with every change. Everything is checked on restore, because workers are not trusted. */
+ * Same machine and build only (a child's answer, a function-cache value): native byte order, and a
+ * version that is raised with every change. Everything is checked on restore, because workers are
+ * not trusted. */
 #include "moongate/raster.h"
 
 #include <stdlib.h>
@@ -26,7 +28,10 @@ struct plan {
     size_t texts, data, mask, total; /* offsets */
 };
 
-static size_t round64(size_t n) { return (n + 63) & ~(size_t)63; }
+static size_t round64(size_t n)
+{
+    return (n + 63) & ~(size_t)63;
+}
 
 static struct plan plan_of(size_t texts_bytes, size_t data_bytes, size_t mask_bytes)
 {
@@ -140,11 +145,12 @@ enum mg_err mg_raster_restore(struct mg_span stored, struct mg_raster **out, str
         return mg_err_set(err, MG_E_INVALID, "%s", broken);
     size_t pixels = (size_t)head.width * head.height;
     size_t data_bytes = round64(pixels * mg_sample_bytes((enum mg_sample)head.sample)) * head.bands;
-    struct plan plan = plan_of(head.texts_bytes, data_bytes, head.has_mask ? pixels * head.bands : 0);
+    struct plan plan =
+        plan_of(head.texts_bytes, data_bytes, head.has_mask ? pixels * head.bands : 0);
     if (plan.total != stored.len)
         return mg_err_set(err, MG_E_INVALID, "%s", broken);
-    code = mg_raster_new((int)head.width, (int)head.height, (int)head.bands, (enum mg_sample)head.sample, &r,
-                         err);
+    code = mg_raster_new((int)head.width, (int)head.height, (int)head.bands,
+                         (enum mg_sample)head.sample, &r, err);
     if (code != MG_OK)
         return code;
     r->has_nodata = head.has_nodata;

@@ -1,18 +1,19 @@
-/* The kernels for one working type: included twice by resample.c, with WORK (float, double), VEC4 and NAME(x). */
+/* The kernels for one working type: included twice by resample.c, with WORK (float, double), VEC4
+ * and NAME(x). */
 
 #define INSIDE(r, x, y) ((x) >= (r)->x0 && (x) < (r)->x1 && (y) >= (r)->y0 && (y) < (r)->y1)
 
 /* Gathers are apart from the sums that find their places: in one loop gcc vectorises neither. */
-MG_SIMD static void NAME(take)(const WORK *restrict plane, const int *restrict at, const float *restrict nothing,
-                               WORK *restrict out, int n)
+MG_SIMD static void NAME(take)(const WORK *restrict plane, const int *restrict at,
+                               const float *restrict nothing, WORK *restrict out, int n)
 {
     for (int i = 0; i < n; i++)
         out[i] = plane[at[i]] + (WORK)nothing[i];
 }
 
 MG_SIMD static void NAME(blend)(const WORK *restrict plane, int w, const int *restrict at,
-                                const float *restrict fx, const float *restrict fy, const float *restrict nothing,
-                                WORK *restrict out, int n)
+                                const float *restrict fx, const float *restrict fy,
+                                const float *restrict nothing, WORK *restrict out, int n)
 {
     for (int i = 0; i < n; i++) {
         WORK a = plane[at[i]], b = plane[at[i] + 1], c = plane[at[i] + w], d = plane[at[i] + w + 1];
@@ -21,7 +22,8 @@ MG_SIMD static void NAME(blend)(const WORK *restrict plane, int w, const int *re
     }
 }
 
-static void NAME(nearest)(const struct mg_resampler *r, const float *xs, const float *ys, WORK *out, int n)
+static void NAME(nearest)(const struct mg_resampler *r, const float *xs, const float *ys, WORK *out,
+                          int n)
 {
     struct places p;
     for (int i = 0; i < n; i += PLACES) {
@@ -31,18 +33,20 @@ static void NAME(nearest)(const struct mg_resampler *r, const float *xs, const f
     }
 }
 
-static void NAME(bilinear)(const struct mg_resampler *r, const float *xs, const float *ys, WORK *out, int n)
+static void NAME(bilinear)(const struct mg_resampler *r, const float *xs, const float *ys,
+                           WORK *out, int n)
 {
     struct places p;
     for (int i = 0; i < n; i += PLACES) {
         int k = n - i < PLACES ? n - i : PLACES;
         find_places(r, xs + i, ys + i, 0.5f, &p, k);
-        NAME(blend)((const WORK *)r->plane - r->w - 1, r->w, p.at, p.fx, p.fy, p.nothing, out + i, k);
+        NAME(blend)
+        ((const WORK *)r->plane - r->w - 1, r->w, p.at, p.fx, p.fy, p.nothing, out + i, k);
     }
 }
 
-static void NAME(weighted)(const struct mg_resampler *r, const float *restrict xs, const float *restrict ys,
-                           WORK *restrict out, int n)
+static void NAME(weighted)(const struct mg_resampler *r, const float *restrict xs,
+                           const float *restrict ys, WORK *restrict out, int n)
 {
     const WORK *plane = r->plane;
     const int nx = r->x.taps, ny = r->y.taps;
@@ -53,8 +57,10 @@ static void NAME(weighted)(const struct mg_resampler *r, const float *restrict x
         }
         float px = xs[i] + 0.5f, py = ys[i] + 0.5f;
         int ix = (int)px, iy = (int)py;
-        const float *wx = r->x.weights + (size_t)((px - (float)ix) * MG_KERNEL_PHASES + 0.5f) * (size_t)nx;
-        const float *wy = r->y.weights + (size_t)((py - (float)iy) * MG_KERNEL_PHASES + 0.5f) * (size_t)ny;
+        const float *wx =
+            r->x.weights + (size_t)((px - (float)ix) * MG_KERNEL_PHASES + 0.5f) * (size_t)nx;
+        const float *wy =
+            r->y.weights + (size_t)((py - (float)iy) * MG_KERNEL_PHASES + 0.5f) * (size_t)ny;
         const WORK *row = plane + (ptrdiff_t)(iy - 1 + r->y.first) * r->w + (ix - 1 + r->x.first);
         VEC4 sum = {0, 0, 0, 0};
         for (int k = 0; k < nx; k += 4) {
@@ -80,8 +86,10 @@ static WORK NAME(mend)(const struct mg_resampler *r, float x, float y)
     WORK nearest = plane[(int)y * r->w + (int)x];
     if (nearest != nearest)
         return nearest;
-    const float *wx = r->x.weights + (size_t)((px - (float)ix) * MG_KERNEL_PHASES + 0.5f) * (size_t)nx;
-    const float *wy = r->y.weights + (size_t)((py - (float)iy) * MG_KERNEL_PHASES + 0.5f) * (size_t)ny;
+    const float *wx =
+        r->x.weights + (size_t)((px - (float)ix) * MG_KERNEL_PHASES + 0.5f) * (size_t)nx;
+    const float *wy =
+        r->y.weights + (size_t)((py - (float)iy) * MG_KERNEL_PHASES + 0.5f) * (size_t)ny;
     const WORK *row = plane + (ptrdiff_t)(iy - 1 + r->y.first) * r->w + (ix - 1 + r->x.first);
     double sum = 0, weight = 0;
     if (r->how == MG_CUBIC && r->unscaled) {
@@ -106,7 +114,8 @@ static WORK NAME(mend)(const struct mg_resampler *r, float x, float y)
     return weight > 1e-6 ? (WORK)(sum / weight) : nearest;
 }
 
-static void NAME(mend_row)(const struct mg_resampler *r, const float *xs, const float *ys, WORK *out, int n)
+static void NAME(mend_row)(const struct mg_resampler *r, const float *xs, const float *ys,
+                           WORK *out, int n)
 {
     for (int i = 0; i < n; i++)
         if (out[i] != out[i] && INSIDE(r, xs[i], ys[i]))
@@ -166,8 +175,8 @@ static WORK NAME(mode)(const struct mg_resampler *r, const struct box *box)
     return best;
 }
 
-static void NAME(areas)(const struct mg_resampler *r, const float *xs, const float *ys, const float *next_xs,
-                        const float *next_ys, WORK *out, int n)
+static void NAME(areas)(const struct mg_resampler *r, const float *xs, const float *ys,
+                        const float *next_xs, const float *next_ys, WORK *out, int n)
 {
     for (int i = 0; i < n; i++) {
         struct box box;
@@ -177,8 +186,8 @@ static void NAME(areas)(const struct mg_resampler *r, const float *xs, const flo
     }
 }
 
-static void NAME(row)(const struct mg_resampler *r, const float *xs, const float *ys, const float *next_xs,
-                      const float *next_ys, WORK *out, int n)
+static void NAME(row)(const struct mg_resampler *r, const float *xs, const float *ys,
+                      const float *next_xs, const float *next_ys, WORK *out, int n)
 {
     switch (r->how) {
     case MG_NEAREST:

@@ -14,6 +14,20 @@ static double value_at(enum mg_sample sample, const void *samples, size_t at)
     return v;
 }
 
+/* The valid ones of k samples. */
+static int valid_run(enum mg_sample sample, const void *samples, const uint8_t *mask, size_t at,
+                     int k, double *out)
+{
+    double v[MAX_FACTOR];
+    int n = 0;
+    mg_samples_to_double(sample, (const uint8_t *)samples + at * mg_sample_bytes(sample), v, k);
+    for (int i = 0; i < k; i++) {
+        out[n] = v[i];
+        n += mask[at + (size_t)i];
+    }
+    return n;
+}
+
 static double mean(const double *v, int n)
 {
     double sum = 0;
@@ -42,8 +56,8 @@ static double mode(const double *v, int n)
     return best;
 }
 
-int mg_thin_row(enum mg_sample sample, const void *samples, const uint8_t *mask, int in_w, int in_h, int f,
-                enum mg_thin how, void *out, uint8_t *valid, int w)
+int mg_thin_row(enum mg_sample sample, const void *samples, const uint8_t *mask, int in_w, int in_h,
+                int f, enum mg_thin how, void *out, uint8_t *valid, int w)
 {
     int missing = 0;
     size_t bytes = mg_sample_bytes(sample);
@@ -59,11 +73,8 @@ int mg_thin_row(enum mg_sample sample, const void *samples, const uint8_t *mask,
             result = mask[at] ? value_at(sample, samples, at) : NAN;
         } else {
             for (int y = 0; y < in_h; y++)
-                for (int x = x0; x < x1; x++) {
-                    size_t at = (size_t)y * (size_t)in_w + (size_t)x;
-                    if (mask[at])
-                        v[n++] = value_at(sample, samples, at);
-                }
+                n += valid_run(sample, samples, mask, (size_t)y * (size_t)in_w + (size_t)x0,
+                               x1 - x0, v + n);
             result = how == MG_THIN_MODE ? mode(v, n) : mean(v, n);
         }
         uint8_t ok;

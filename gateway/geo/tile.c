@@ -1,6 +1,7 @@
 /* Tile maths of the Web Mercator pyramid: closed formulas, no state.
  *
- * Source: EPSG guidance note 7-2 (Popular Visualisation Pseudo-Mercator), OGC 17-083r4 (WebMercatorQuad). */
+ * Source: EPSG guidance note 7-2 (Popular Visualisation Pseudo-Mercator), OGC 17-083r4
+ * (WebMercatorQuad). */
 #include "moongate/tile.h"
 
 #include <math.h>
@@ -76,7 +77,8 @@ int mg_tile_estimate_zoom(struct mg_bounds bounds, int target_tiles)
     double xmax = bounds.xmax < bounds.xmin ? bounds.xmax + 360 : bounds.xmax;
     mg_lnglat_to_merc(bounds.xmin, bounds.ymin, &x0, &y0);
     mg_lnglat_to_merc(xmax, bounds.ymax, &x1, &y1);
-    /* A point, and a line in its thin direction, still lie in one tile: one deepest tile is the least side. */
+    /* A point, and a line in its thin direction, still lie in one tile: one deepest tile is the
+     * least side. */
     double least = ldexp(1, -MG_TILE_MAX_ZOOM);
     double w = fmax((x1 - x0) / (2 * MG_MERC_MAX), least);
     double h = fmax((y1 - y0) / (2 * MG_MERC_MAX), least);
@@ -110,7 +112,10 @@ bool mg_bounds_valid(struct mg_bounds b)
     return b.xmin > b.xmax && b.xmin <= 180 && b.xmax >= -180;
 }
 
-static bool ranges_meet(double a0, double a1, double b0, double b1) { return a0 <= b1 && b0 <= a1; }
+static bool ranges_meet(double a0, double a1, double b0, double b1)
+{
+    return a0 <= b1 && b0 <= a1;
+}
 
 bool mg_bounds_intersect(struct mg_bounds a, struct mg_bounds b)
 {

@@ -29,7 +29,8 @@ static char files_folder[64];
 /* Waves of several lengths: steep enough to show a shift of a tenth of a pixel. */
 static inline double smooth_value(int band, int x, int y)
 {
-    return 120 + 60 * sin(x / 9.0 + band) * cos(y / 11.0) + 30 * sin((x + 2 * y) / 31.0) + 15 * cos(x / 70.0);
+    return 120 + 60 * sin(x / 9.0 + band) * cos(y / 11.0) + 30 * sin((x + 2 * y) / 31.0) +
+           15 * cos(x / 70.0);
 }
 
 static inline const char *files_path(const char *name)
@@ -57,7 +58,8 @@ static inline const char *files_make(const char *name, const struct made_file *f
     char **options = NULL;
     for (int i = 0; i < 4 && f->options[i]; i++)
         options = CSLAddString(options, f->options[i]);
-    GDALDatasetH ds = GDALCreate(GDALGetDriverByName("GTiff"), path, f->width, f->height, f->bands, f->type, options);
+    GDALDatasetH ds = GDALCreate(GDALGetDriverByName("GTiff"), path, f->width, f->height, f->bands,
+                                 f->type, options);
     CSLDestroy(options);
     if (!ds)
         abort();
@@ -79,8 +81,8 @@ static inline const char *files_make(const char *name, const struct made_file *f
         for (int y = 0; y < f->height; y++) {
             for (int x = 0; x < f->width; x++)
                 row[x] = f->value ? f->value(b, x, y) : smooth_value(b, x, y);
-            if (GDALRasterIO(GDALGetRasterBand(ds, b + 1), GF_Write, 0, y, f->width, 1, row, f->width, 1, GDT_Float64,
-                             0, 0) != CE_None)
+            if (GDALRasterIO(GDALGetRasterBand(ds, b + 1), GF_Write, 0, y, f->width, 1, row,
+                             f->width, 1, GDT_Float64, 0, 0) != CE_None)
                 abort();
         }
     }

@@ -1,4 +1,5 @@
-/* Hillshade against gdaldem (GDALDEMProcessing in this process), Web Mercator against its own definition. */
+/* Hillshade against gdaldem (GDALDEMProcessing in this process), Web Mercator against its own
+ * definition. */
 #include "moongate/raster_ops.h"
 #include "raster_files.h"
 
@@ -35,11 +36,17 @@ static void equals_gdaldem(void **state)
         double azimuth, altitude, z;
         const char *what;
     } rows[] = {
-        {315, 45, 1, "the usual sun"}, {45, 45, 1, "from the north-east"}, {180, 20, 1, "from the south, low"},
-        {315, 90, 1, "overhead"},      {270, 45, 3, "exaggerated"},
+        {315, 45, 1, "the usual sun"},       {45, 45, 1, "from the north-east"},
+        {180, 20, 1, "from the south, low"}, {315, 90, 1, "overhead"},
+        {270, 45, 3, "exaggerated"},
     };
-    const struct made_file file = {.crs = "EPSG:32725", .gt = {288000, 30, 0, 9120000, 0, -30}, .width = SIDE,
-                                   .height = SIDE, .bands = 1, .type = GDT_Float32, .value = hills};
+    const struct made_file file = {.crs = "EPSG:32725",
+                                   .gt = {288000, 30, 0, 9120000, 0, -30},
+                                   .width = SIDE,
+                                   .height = SIDE,
+                                   .bands = 1,
+                                   .type = GDT_Float32,
+                                   .value = hills};
     char path[128];
     (void)state;
     snprintf(path, sizeof path, "%s", files_make("hills.tif", &file));
@@ -57,13 +64,15 @@ static void equals_gdaldem(void **state)
         GDALDatasetH source = GDALOpen(path, GA_ReadOnly);
         GDALDatasetH ds = GDALDEMProcessing("", source, "hillshade", NULL, options, &usage);
         assert_non_null(ds);
-        assert_int_equal(GDALRasterIO(GDALGetRasterBand(ds, 1), GF_Read, 0, 0, SIDE, SIDE, theirs, SIDE, SIDE,
-                                      GDT_Byte, 0, 0),
+        assert_int_equal(GDALRasterIO(GDALGetRasterBand(ds, 1), GF_Read, 0, 0, SIDE, SIDE, theirs,
+                                      SIDE, SIDE, GDT_Byte, 0, 0),
                          CE_None);
         GDALClose(ds);
         GDALClose(source);
         GDALDEMProcessingOptionsFree(options);
-        assert_int_equal(mg_raster_hillshade(dem, rows[i].azimuth, rows[i].altitude, rows[i].z, &shade, &err), MG_OK);
+        assert_int_equal(
+            mg_raster_hillshade(dem, rows[i].azimuth, rows[i].altitude, rows[i].z, &shade, &err),
+            MG_OK);
         assert_int_equal(shade->width, SIDE - 2);
         assert_true(shade->geotransform[0] == 288030 && shade->geotransform[3] == 9119970);
         for (int y = 0; y < SIDE - 2; y++)
@@ -78,7 +87,8 @@ static void equals_gdaldem(void **state)
     mg_raster_unref(&dem);
 }
 
-/* The same plane in metres of the ground and in Web Mercator at 60 degrees, where a unit is half a metre. */
+/* The same plane in metres of the ground and in Web Mercator at 60 degrees, where a unit is half a
+ * metre. */
 static void mercator_is_corrected(void **state)
 {
     struct mg_raster *a, *b, *sa, *sb;
@@ -118,8 +128,13 @@ static void mercator_is_corrected(void **state)
 /* Tiles read with a margin of one pixel give the same shade as one render of all four. */
 static void tiles_have_no_seams(void **state)
 {
-    const struct made_file file = {.crs = "EPSG:32725", .gt = {280000, 90, 0, 9130000, 0, -90}, .width = 300,
-                                   .height = 300, .bands = 1, .type = GDT_Float32, .value = hills};
+    const struct made_file file = {.crs = "EPSG:32725",
+                                   .gt = {280000, 90, 0, 9130000, 0, -90},
+                                   .width = 300,
+                                   .height = 300,
+                                   .bands = 1,
+                                   .type = GDT_Float32,
+                                   .value = hills};
     char path[128];
     struct mg_grid grid;
     struct mg_raster *dem, *all, *one;
@@ -140,7 +155,8 @@ static void tiles_have_no_seams(void **state)
         assert_int_equal(mg_raster_hillshade(dem, 315, 45, 1, &one, &err), MG_OK);
         for (int y = 0; y < 256; y++)
             for (int x = 0; x < 256; x++) {
-                int d = abs(one->data[y * 256 + x] - all->data[(y + 256 * (i >> 1)) * 512 + x + 256 * (i & 1)]);
+                int d = abs(one->data[y * 256 + x] -
+                            all->data[(y + 256 * (i >> 1)) * 512 + x + 256 * (i & 1)]);
                 worst = d > worst ? d : worst;
             }
         mg_raster_unref(&dem);
@@ -167,7 +183,8 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(equals_gdaldem), cmocka_unit_test(mercator_is_corrected),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(equals_gdaldem),
+                                       cmocka_unit_test(mercator_is_corrected),
                                        cmocka_unit_test(tiles_have_no_seams)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -98,8 +98,10 @@ static void stored_and_restored(void **state)
     assert_true(back->has_nodata && back->nodata == -9999);
     mg_raster_unref(&back);
     for (size_t len = 0; len < buf.len; len++)
-        assert_int_not_equal(mg_raster_restore((struct mg_span){buf.data, len}, &back, &err), MG_OK);
-    /* Every byte of head and texts damaged in turn: refused, or another value, but never out of bounds. */
+        assert_int_not_equal(mg_raster_restore((struct mg_span){buf.data, len}, &back, &err),
+                             MG_OK);
+    /* Every byte of head and texts damaged in turn: refused, or another value, but never out of
+     * bounds. */
     for (size_t i = 0; i < 1400 && i < buf.len; i++) {
         static const uint8_t values[] = {0, 1, 0x7f, 0x80, 0xff};
         char was = buf.data[i];

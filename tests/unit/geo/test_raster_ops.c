@@ -1,4 +1,5 @@
-/* Arithmetic, comparisons, masks, conversion, statistics and colour, against values worked out by hand. */
+/* Arithmetic, comparisons, masks, conversion, statistics and colour, against values worked out by
+ * hand. */
 #include "moongate/raster_ops.h"
 
 #include <math.h>
@@ -52,27 +53,91 @@ static void binary(void **state)
         double a[4], b[4], want[4];
         const char *what;
     } rows[] = {
-        {MG_OP_ADD, MG_U8, MG_U8, MG_F32, {200, 1, 2, X}, {100, 1, X, 1}, {300, 2, X, X}, "no overflow, no data"},
-        {MG_OP_SUB, MG_U8, MG_U8, MG_F32, {1, 0, 5, 5}, {2, 255, 5, 4}, {-1, -255, 0, 1}, "below zero"},
-        {MG_OP_MUL, MG_I16, MG_F32, MG_F32, {2, -3, X, 4}, {0.5, 2, 1, X}, {1, -6, X, X}, "mixed types"},
-        {MG_OP_DIV, MG_F32, MG_F32, MG_F32, {1, 0, -1, 6}, {0, 0, 0, 3}, {X, X, X, 2}, "division by zero"},
-        {MG_OP_MOD, MG_F32, MG_F32, MG_F32, {5, -5, 5, 5}, {3, 3, -3, 0}, {2, 1, -1, X}, "Lua's remainder"},
-        {MG_OP_POW, MG_F32, MG_F32, MG_F32, {2, -1, 0, 10}, {3, 0.5, -1, 2}, {8, X, X, 100}, "powers"},
+        {MG_OP_ADD,
+         MG_U8,
+         MG_U8,
+         MG_F32,
+         {200, 1, 2, X},
+         {100, 1, X, 1},
+         {300, 2, X, X},
+         "no overflow, no data"},
+        {MG_OP_SUB,
+         MG_U8,
+         MG_U8,
+         MG_F32,
+         {1, 0, 5, 5},
+         {2, 255, 5, 4},
+         {-1, -255, 0, 1},
+         "below zero"},
+        {MG_OP_MUL,
+         MG_I16,
+         MG_F32,
+         MG_F32,
+         {2, -3, X, 4},
+         {0.5, 2, 1, X},
+         {1, -6, X, X},
+         "mixed types"},
+        {MG_OP_DIV,
+         MG_F32,
+         MG_F32,
+         MG_F32,
+         {1, 0, -1, 6},
+         {0, 0, 0, 3},
+         {X, X, X, 2},
+         "division by zero"},
+        {MG_OP_MOD,
+         MG_F32,
+         MG_F32,
+         MG_F32,
+         {5, -5, 5, 5},
+         {3, 3, -3, 0},
+         {2, 1, -1, X},
+         "Lua's remainder"},
+        {MG_OP_POW,
+         MG_F32,
+         MG_F32,
+         MG_F32,
+         {2, -1, 0, 10},
+         {3, 0.5, -1, 2},
+         {8, X, X, 100},
+         "powers"},
         {MG_OP_MIN, MG_F32, MG_F32, MG_F32, {1, X, 3, 4}, {2, 2, X, 3}, {1, X, X, 3}, "minimum"},
         {MG_OP_MAX, MG_F32, MG_F32, MG_F32, {1, X, 3, 4}, {2, 2, X, 3}, {2, X, X, 4}, "maximum"},
-        {MG_OP_ADD, MG_U32, MG_U8, MG_F64, {4294967295.0, 1, 2, 3}, {1, 1, 1, 1}, {4294967296.0, 2, 3, 4}, "uint32"},
+        {MG_OP_ADD,
+         MG_U32,
+         MG_U8,
+         MG_F64,
+         {4294967295.0, 1, 2, 3},
+         {1, 1, 1, 1},
+         {4294967296.0, 2, 3, 4},
+         "uint32"},
         {MG_OP_GT, MG_F32, MG_F32, MG_U8, {1, 2, 3, X}, {2, 2, 2, 2}, {0, 0, 1, X}, "greater"},
-        {MG_OP_GE, MG_U8, MG_U8, MG_U8, {1, 2, 3, 4}, {2, 2, 2, 2}, {0, 1, 1, 1}, "greater or equal"},
+        {MG_OP_GE,
+         MG_U8,
+         MG_U8,
+         MG_U8,
+         {1, 2, 3, 4},
+         {2, 2, 2, 2},
+         {0, 1, 1, 1},
+         "greater or equal"},
         {MG_OP_LT, MG_U8, MG_U8, MG_U8, {1, 2, 3, X}, {2, 2, 2, 2}, {1, 0, 0, X}, "less"},
         {MG_OP_LE, MG_U8, MG_U8, MG_U8, {1, 2, 3, 4}, {2, 2, 2, 2}, {1, 1, 0, 0}, "less or equal"},
         {MG_OP_EQ, MG_U8, MG_I32, MG_U8, {1, 2, 3, X}, {2, 2, 2, 2}, {0, 1, 0, X}, "equal"},
-        {MG_OP_NE, MG_F64, MG_F32, MG_U8, {1, 2, X, X}, {2, 2, 2, X}, {1, 0, X, X}, "unlike, no data stays so"},
+        {MG_OP_NE,
+         MG_F64,
+         MG_F32,
+         MG_U8,
+         {1, 2, X, X},
+         {2, 2, 2, X},
+         {1, 0, X, X},
+         "unlike, no data stays so"},
         {MG_OP_AND, MG_U8, MG_U8, MG_U8, {0, 1, 1, X}, {1, 1, 0, 1}, {0, 1, 0, X}, "and"},
         {MG_OP_OR, MG_U8, MG_U8, MG_U8, {0, 1, 0, X}, {1, 1, 0, 1}, {1, 1, 0, X}, "or"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-        struct mg_raster *a = make(rows[i].a_sample, 1, rows[i].a), *b = make(rows[i].b_sample, 1, rows[i].b), *r;
+        struct mg_raster *a = make(rows[i].a_sample, 1, rows[i].a),
+                         *b = make(rows[i].b_sample, 1, rows[i].b), *r;
         struct mg_errmsg err;
         assert_int_equal(mg_raster_binary(rows[i].op, a, 0, b, 0, &r, &err), MG_OK);
         if (r->sample != rows[i].result)
@@ -151,8 +216,8 @@ static void conversions(void **state)
         enum mg_sample sample;
         double want[4];
     } rows[] = {
-        {MG_U8, {0, 3, 255, X}},     {MG_I8, {-2, 3, 127, X}},
-        {MG_U16, {0, 3, 65535, X}},  {MG_I16, {-2, 3, 32767, X}},
+        {MG_U8, {0, 3, 255, X}},         {MG_I8, {-2, 3, 127, X}},
+        {MG_U16, {0, 3, 65535, X}},      {MG_I16, {-2, 3, 32767, X}},
         {MG_U32, {0, 3, UINT32_MAX, X}}, {MG_I32, {-2, 3, INT32_MAX, X}},
         {MG_F32, {-1.5, 2.5, 1e10, X}},
     };
@@ -198,20 +263,25 @@ static void colours(void **state)
         char reversed[32];
         struct mg_stop back[MG_COLORMAP_STOPS];
         size_t k;
-        assert_int_equal(mg_colormap_find(mg_span(*name), stops, MG_COLORMAP_STOPS, &n, &err), MG_OK);
+        assert_int_equal(mg_colormap_find(mg_span(*name), stops, MG_COLORMAP_STOPS, &n, &err),
+                         MG_OK);
         snprintf(reversed, sizeof reversed, "%s_R", *name);
-        assert_int_equal(mg_colormap_find(mg_span(reversed), back, MG_COLORMAP_STOPS, &k, &err), MG_OK);
+        assert_int_equal(mg_colormap_find(mg_span(reversed), back, MG_COLORMAP_STOPS, &k, &err),
+                         MG_OK);
         assert_memory_equal(back[0].rgba, stops[n - 1].rgba, 4);
         assert_true(back[0].at == 0 && back[k - 1].at == 1);
     }
-    assert_int_equal(mg_colormap_find(MG_SPAN("Jet"), stops, MG_COLORMAP_STOPS, &n, &err), MG_E_ARGUMENT);
+    assert_int_equal(mg_colormap_find(MG_SPAN("Jet"), stops, MG_COLORMAP_STOPS, &n, &err),
+                     MG_E_ARGUMENT);
     assert_non_null(strstr(err.text, "viridis, plasma"));
-    assert_int_equal(mg_colormap_find(MG_SPAN("Viridis"), stops, MG_COLORMAP_STOPS, &n, &err), MG_OK);
+    assert_int_equal(mg_colormap_find(MG_SPAN("Viridis"), stops, MG_COLORMAP_STOPS, &n, &err),
+                     MG_OK);
     assert_int_equal(mg_raster_colour(a, stops, n, 0, 1, &r, &err), MG_OK);
     assert_int_equal(r->n_palette, 256);
     const uint8_t want[4] = {1, 255, 0, 255};
     assert_memory_equal(r->data, want, 4);
-    const uint8_t first[4] = {0x44, 0x01, 0x54, 255}, last[4] = {0xfd, 0xe7, 0x25, 255}, none[4] = {0};
+    const uint8_t first[4] = {0x44, 0x01, 0x54, 255}, last[4] = {0xfd, 0xe7, 0x25, 255},
+                  none[4] = {0};
     assert_memory_equal(r->palette[1], first, 4);
     assert_memory_equal(r->palette[255], last, 4);
     assert_memory_equal(r->palette[0], none, 4);
@@ -231,8 +301,9 @@ static void colours(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(binary),      cmocka_unit_test(numbers_and_bands), cmocka_unit_test(wheres),
-        cmocka_unit_test(conversions), cmocka_unit_test(statistics),        cmocka_unit_test(colours),
+        cmocka_unit_test(binary),     cmocka_unit_test(numbers_and_bands),
+        cmocka_unit_test(wheres),     cmocka_unit_test(conversions),
+        cmocka_unit_test(statistics), cmocka_unit_test(colours),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

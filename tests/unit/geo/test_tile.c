@@ -15,12 +15,9 @@ static void validity(void **state)
         bool ok;
         const char *what;
     } rows[] = {
-        {{0, 0, 0}, true, "the world"},
-        {{24, (1 << 24) - 1, 0}, true, "the deepest"},
-        {{25, 0, 0}, false, "too deep"},
-        {{-1, 0, 0}, false, "negative z"},
-        {{1, 2, 0}, false, "x beyond the side"},
-        {{1, 0, 2}, false, "y beyond the side"},
+        {{0, 0, 0}, true, "the world"},          {{24, (1 << 24) - 1, 0}, true, "the deepest"},
+        {{25, 0, 0}, false, "too deep"},         {{-1, 0, 0}, false, "negative z"},
+        {{1, 2, 0}, false, "x beyond the side"}, {{1, 0, 2}, false, "y beyond the side"},
         {{1, -1, 0}, false, "negative x"},
     };
     (void)state;
@@ -106,8 +103,8 @@ static void bounds(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (mg_bounds_valid(rows[i].a) != rows[i].ok)
             fail_msg("%s", rows[i].what);
-    struct mg_bounds over = {170, -10, -170, 10}, east = {175, 0, 179, 1}, west = {-179, 0, -175, 1},
-                     far = {0, 0, 10, 1};
+    struct mg_bounds over = {170, -10, -170, 10}, east = {175, 0, 179, 1},
+                     west = {-179, 0, -175, 1}, far = {0, 0, 10, 1};
     assert_true(mg_bounds_intersect(over, east));
     assert_true(mg_bounds_intersect(west, over));
     assert_false(mg_bounds_intersect(over, far));
@@ -117,7 +114,8 @@ static void bounds(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(validity), cmocka_unit_test(places), cmocka_unit_test(zooms),
-                                       cmocka_unit_test(quadkeys), cmocka_unit_test(bounds)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(validity), cmocka_unit_test(places),
+                                       cmocka_unit_test(zooms), cmocka_unit_test(quadkeys),
+                                       cmocka_unit_test(bounds)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
