@@ -281,9 +281,7 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
     return 0;
 }
 
-/* --- the filter
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the filter --- */
 
 /* Fields in a header block that is complete: in `payload`, or in what CONTINUATIONs gathered and
  * `payload`. */

@@ -27,9 +27,7 @@ int64_t http_now_ms(const struct http_loop *loop)
     return (int64_t)h2o_now(loop->ctx.loop);
 }
 
-/* --- connections
- * -----------------------------------------------------------------------------------------------
- */
+/* --- connections --- */
 
 static void listeners_pause(struct http_loop *loop, bool pause);
 
@@ -252,9 +250,7 @@ static void start(struct http_loop *loop, int fd, const struct sockaddr_storage 
     h2o_socket_read_start(c->sock, on_first_read);
 }
 
-/* --- listeners
- * -------------------------------------------------------------------------------------------------
- */
+/* --- listeners --- */
 
 static void arm_tick(struct http_loop *loop)
 {
@@ -318,9 +314,7 @@ static void listeners_close(struct http_loop *loop)
     loop->n_listeners = 0;
 }
 
-/* --- clocks
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- clocks --- */
 
 static enum mg_guard_activity activity_of(const struct http_conn *c)
 {
@@ -398,9 +392,7 @@ static void on_tick(h2o_timeout_entry_t *entry)
     }
 }
 
-/* --- loops
- * -----------------------------------------------------------------------------------------------------
- */
+/* --- loops --- */
 
 static void begin_stop(struct http_loop *loop, int ms)
 {
@@ -547,9 +539,7 @@ static struct http_loop *loop_new(struct mg_http_server *server)
     return loop;
 }
 
-/* --- the server
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the server --- */
 
 static void server_free(struct mg_http_server *server)
 {

@@ -209,9 +209,7 @@ static void test_gone(void **state)
     assert_int_equal(fx.n_gone, 2);
 }
 
-/* --- attacks
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- attacks --- */
 
 typedef void attack_f(struct mg_buf *out, uint32_t i);
 
