@@ -1,4 +1,5 @@
-/* moon's core: what lua/moon/core.lua needs of C; options of calls; memory outside of the Lua heap. */
+/* moon's core: what lua/moon/core.lua needs of C; options of calls; memory outside of the Lua heap.
+ */
 #include "vm.h"
 
 /* log(...): a line of the run's log, the values apart by blanks */
@@ -97,9 +98,10 @@ static int l_options(lua_State *L)
 
 void vm_open_core(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"log", l_log},         {"raise", l_raise}, {"error_object", l_error_object},
-                                         {"show", l_show},       {"kind", l_kind},   {"options", l_options},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"log", l_log},   {"raise", l_raise}, {"error_object", l_error_object},
+        {"show", l_show}, {"kind", l_kind},   {"options", l_options},
+        {NULL, NULL}};
     luaL_register(L, NULL, functions);
     new_marked(L, "moon.Response", "__moon_response", "response");
     lua_setfield(L, -2, "Response");
@@ -140,7 +142,8 @@ void vm_charge(lua_State *L, size_t bytes)
         lua_gc(L, LUA_GCCOLLECT, 0);
     }
     if (vm->extern_bytes + bytes > vm->extern_limit)
-        vm_raise(L, MG_E_UDF_MEMORY, "rasters and tables of this run take more than %zu MB", vm->extern_limit >> 20);
+        vm_raise(L, MG_E_UDF_MEMORY, "rasters and tables of this run take more than %zu MB",
+                 vm->extern_limit >> 20);
     vm->extern_bytes += bytes;
     vm->extern_since_gc += bytes;
 }

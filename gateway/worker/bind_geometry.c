@@ -1,6 +1,7 @@
 /* Geometries: WKB with a CRS in one userdata, immutable; methods go to GEOS and PROJ (geometry.h).
  *
- * Distances and areas are metres: a geometry in degrees is measured in the UTM zone of its centre. */
+ * Distances and areas are metres: a geometry in degrees is measured in the UTM zone of its centre.
+ */
 #include "vm.h"
 
 #include <math.h>
@@ -31,8 +32,10 @@ static bool in_degrees(const struct vm_geometry *g)
     return strcmp(vm_crs(g), "EPSG:4326") == 0 || strcmp(vm_crs(g), "OGC:CRS84") == 0;
 }
 
-/* The geometry in metres, in scratch 2; `utm` gets the CRS that it is in, or "" when it was metric before. */
-static struct mg_span to_metres(lua_State *L, const char *what, const struct vm_geometry *g, char utm[16])
+/* The geometry in metres, in scratch 2; `utm` gets the CRS that it is in, or "" when it was metric
+ * before. */
+static struct mg_span to_metres(lua_State *L, const char *what, const struct vm_geometry *g,
+                                char utm[16])
 {
     struct mg_errmsg why = {""};
     struct mg_bounds b;
@@ -49,7 +52,8 @@ static struct mg_span to_metres(lua_State *L, const char *what, const struct vm_
     return (struct mg_span){out->data, out->len};
 }
 
-static void push_from_metres(lua_State *L, const char *what, struct mg_span wkb, const char *utm, const char *crs)
+static void push_from_metres(lua_State *L, const char *what, struct mg_span wkb, const char *utm,
+                             const char *crs)
 {
     if (!utm[0]) {
         vm_push_geometry(L, wkb, crs);
@@ -76,7 +80,8 @@ static int l_buffer(lua_State *L)
         vm_raise(L, MG_E_ARGUMENT, "buffer: segments: expected 1 to 64, got %g", segments);
     struct mg_span metres = to_metres(L, "buffer", g, utm);
     struct mg_buf *out = vm_scratch(L, 3);
-    vm_check(L, "buffer", mg_wkb_buffer(metres, lua_tonumber(L, 2), (int)segments, out, &why), &why);
+    vm_check(L, "buffer", mg_wkb_buffer(metres, lua_tonumber(L, 2), (int)segments, out, &why),
+             &why);
     push_from_metres(L, "buffer", (struct mg_span){out->data, out->len}, utm, vm_crs(g));
     return 1;
 }
@@ -111,8 +116,14 @@ static int measure(lua_State *L, const char *what, bool want_area)
     lua_pushnumber(L, want_area ? area : length);
     return 1;
 }
-static int l_area(lua_State *L) { return measure(L, "area", true); }
-static int l_length(lua_State *L) { return measure(L, "length", false); }
+static int l_area(lua_State *L)
+{
+    return measure(L, "area", true);
+}
+static int l_length(lua_State *L)
+{
+    return measure(L, "length", false);
+}
 
 static int unary(lua_State *L, const char *what, enum mg_geo_op op)
 {
@@ -124,15 +135,35 @@ static int unary(lua_State *L, const char *what, enum mg_geo_op op)
     return 1;
 }
 /* geometry:centroid(), :envelope(), :hull(), :boundary(), :valid(), :surface_point() -> geometry */
-static int l_centroid(lua_State *L) { return unary(L, "centroid", MG_GEO_CENTROID); }
-static int l_envelope(lua_State *L) { return unary(L, "envelope", MG_GEO_ENVELOPE); }
-static int l_hull(lua_State *L) { return unary(L, "hull", MG_GEO_HULL); }
-static int l_boundary(lua_State *L) { return unary(L, "boundary", MG_GEO_BOUNDARY); }
-static int l_valid(lua_State *L) { return unary(L, "valid", MG_GEO_VALID); }
-static int l_surface_point(lua_State *L) { return unary(L, "surface_point", MG_GEO_SURFACE_POINT); }
+static int l_centroid(lua_State *L)
+{
+    return unary(L, "centroid", MG_GEO_CENTROID);
+}
+static int l_envelope(lua_State *L)
+{
+    return unary(L, "envelope", MG_GEO_ENVELOPE);
+}
+static int l_hull(lua_State *L)
+{
+    return unary(L, "hull", MG_GEO_HULL);
+}
+static int l_boundary(lua_State *L)
+{
+    return unary(L, "boundary", MG_GEO_BOUNDARY);
+}
+static int l_valid(lua_State *L)
+{
+    return unary(L, "valid", MG_GEO_VALID);
+}
+static int l_surface_point(lua_State *L)
+{
+    return unary(L, "surface_point", MG_GEO_SURFACE_POINT);
+}
 
-/* The other operand, in the CRS of the first; bounds count as their polygon. In scratch 4 when made. */
-static struct mg_span operand(lua_State *L, const char *what, const struct vm_geometry *g, int index)
+/* The other operand, in the CRS of the first; bounds count as their polygon. In scratch 4 when
+ * made. */
+static struct mg_span operand(lua_State *L, const char *what, const struct vm_geometry *g,
+                              int index)
 {
     struct mg_errmsg why = {""};
     struct mg_span wkb;
@@ -172,9 +203,18 @@ static int binary(lua_State *L, const char *what, enum mg_geo_binary op)
     return 1;
 }
 /* geometry:intersection(other), :union(other), :difference(other) -> geometry */
-static int l_intersection(lua_State *L) { return binary(L, "intersection", MG_GEO_INTERSECTION); }
-static int l_union(lua_State *L) { return binary(L, "union", MG_GEO_UNION); }
-static int l_difference(lua_State *L) { return binary(L, "difference", MG_GEO_DIFFERENCE); }
+static int l_intersection(lua_State *L)
+{
+    return binary(L, "intersection", MG_GEO_INTERSECTION);
+}
+static int l_union(lua_State *L)
+{
+    return binary(L, "union", MG_GEO_UNION);
+}
+static int l_difference(lua_State *L)
+{
+    return binary(L, "difference", MG_GEO_DIFFERENCE);
+}
 
 static int predicate(lua_State *L, const char *what, enum mg_geo_predicate op)
 {
@@ -186,12 +226,25 @@ static int predicate(lua_State *L, const char *what, enum mg_geo_predicate op)
     return 1;
 }
 /* geometry:intersects(other), :contains(other), :within(other), :equals(other) -> boolean */
-static int l_intersects(lua_State *L) { return predicate(L, "intersects", MG_GEO_INTERSECTS); }
-static int l_contains(lua_State *L) { return predicate(L, "contains", MG_GEO_CONTAINS); }
-static int l_within(lua_State *L) { return predicate(L, "within", MG_GEO_WITHIN); }
-static int l_equals(lua_State *L) { return predicate(L, "equals", MG_GEO_EQUALS); }
+static int l_intersects(lua_State *L)
+{
+    return predicate(L, "intersects", MG_GEO_INTERSECTS);
+}
+static int l_contains(lua_State *L)
+{
+    return predicate(L, "contains", MG_GEO_CONTAINS);
+}
+static int l_within(lua_State *L)
+{
+    return predicate(L, "within", MG_GEO_WITHIN);
+}
+static int l_equals(lua_State *L)
+{
+    return predicate(L, "equals", MG_GEO_EQUALS);
+}
 
-/* geometry:simplify(tolerance [, keep_topology]) -> geometry; the tolerance is in units of the coordinates */
+/* geometry:simplify(tolerance [, keep_topology]) -> geometry; the tolerance is in units of the
+ * coordinates */
 static int l_simplify(lua_State *L)
 {
     struct vm_geometry *g = check(L, "simplify", 1);
@@ -213,7 +266,8 @@ static int l_reproject(lua_State *L)
     struct mg_transform *transform = NULL;
     if (lua_type(L, 2) != LUA_TSTRING)
         vm_bad(L, "reproject", "a CRS such as \"EPSG:3857\"", 2);
-    vm_check(L, "reproject", mg_transform_get(vm_crs(g), lua_tostring(L, 2), &transform, &why), &why);
+    vm_check(L, "reproject", mg_transform_get(vm_crs(g), lua_tostring(L, 2), &transform, &why),
+             &why);
     if (!transform) {
         vm_push_geometry(L, vm_wkb(g), lua_tostring(L, 2));
         return 1;
@@ -248,8 +302,9 @@ static int l_geojson(lua_State *L)
 /* geometry.type -> "Point" …; geometry.crs; geometry.x, geometry.y of a point; else a method */
 static int geometry_index(lua_State *L)
 {
-    static const char *const types[] = {"?",          "Point",           "LineString",   "Polygon",
-                                        "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection"};
+    static const char *const types[] = {
+        "?",          "Point",           "LineString",   "Polygon",
+        "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection"};
     struct vm_geometry *g = check(L, "geometry", 1);
     const char *key = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     int type = mg_wkb_type(vm_wkb(g));
@@ -262,7 +317,8 @@ static int geometry_index(lua_State *L)
         lua_pushstring(L, type >= 1 && type <= 7 ? types[type] : "?");
     else if (strcmp(key, "crs") == 0)
         lua_pushstring(L, vm_crs(g));
-    else if (type == 1 && (strcmp(key, "x") == 0 || strcmp(key, "y") == 0) && mg_wkb_bounds(vm_wkb(g), &b))
+    else if (type == 1 && (strcmp(key, "x") == 0 || strcmp(key, "y") == 0) &&
+             mg_wkb_bounds(vm_wkb(g), &b))
         lua_pushnumber(L, key[0] == 'x' ? b.xmin : b.ymin);
     else if (type == 1 && (strcmp(key, "x") == 0 || strcmp(key, "y") == 0))
         lua_pushnil(L);
@@ -281,15 +337,28 @@ static int geometry_eq(lua_State *L)
 
 void vm_push_geometry(lua_State *L, struct mg_span wkb, const char *crs)
 {
-    static const luaL_Reg methods[] = {
-        {"buffer", l_buffer},       {"bounds", l_bounds},     {"area", l_area},
-        {"length", l_length},       {"centroid", l_centroid}, {"envelope", l_envelope},
-        {"hull", l_hull},           {"boundary", l_boundary}, {"valid", l_valid},
-        {"surface_point", l_surface_point}, {"intersection", l_intersection}, {"union", l_union},
-        {"difference", l_difference}, {"intersects", l_intersects}, {"contains", l_contains},
-        {"within", l_within},       {"equals", l_equals},     {"simplify", l_simplify},
-        {"reproject", l_reproject}, {"wkt", l_wkt},           {"geojson", l_geojson},
-        {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"buffer", l_buffer},
+                                       {"bounds", l_bounds},
+                                       {"area", l_area},
+                                       {"length", l_length},
+                                       {"centroid", l_centroid},
+                                       {"envelope", l_envelope},
+                                       {"hull", l_hull},
+                                       {"boundary", l_boundary},
+                                       {"valid", l_valid},
+                                       {"surface_point", l_surface_point},
+                                       {"intersection", l_intersection},
+                                       {"union", l_union},
+                                       {"difference", l_difference},
+                                       {"intersects", l_intersects},
+                                       {"contains", l_contains},
+                                       {"within", l_within},
+                                       {"equals", l_equals},
+                                       {"simplify", l_simplify},
+                                       {"reproject", l_reproject},
+                                       {"wkt", l_wkt},
+                                       {"geojson", l_geojson},
+                                       {NULL, NULL}};
     size_t crs_len = strlen(crs);
     if (wkb.len > 64u << 20 || crs_len > 65535)
         vm_raise(L, MG_E_ARGUMENT, "a geometry of more than 64 MB");
@@ -352,7 +421,8 @@ static int l_geometry(lua_State *L)
     } else if (lua_type(L, 1) == LUA_TSTRING) {
         text.data = lua_tolstring(L, 1, &text.len);
         size_t skip = strspn(text.data, " \t\r\n");
-        err = text.data[skip] == '{' ? mg_wkb_from_geojson(text, out, &why) : mg_wkb_from_wkt(text, out, &why);
+        err = text.data[skip] == '{' ? mg_wkb_from_geojson(text, out, &why)
+                                     : mg_wkb_from_wkt(text, out, &why);
     } else {
         vm_bad(L, "geometry", "WKT, GeoJSON or bounds", 1);
     }
@@ -363,6 +433,7 @@ static int l_geometry(lua_State *L)
 
 void vm_open_geometry(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"point", l_point}, {"geometry", l_geometry}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"point", l_point}, {"geometry", l_geometry}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

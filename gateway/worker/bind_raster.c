@@ -1,7 +1,9 @@
-/* Rasters: values, operators and methods over whole rasters (raster_ops.h). Reading is in bind_read.c; the per-pixel
- * loops are Lua's (lua/moon/raster.lua), over pointers that this file hands to the library alone.
+/* Rasters: values, operators and methods over whole rasters (raster_ops.h). Reading is in
+ * bind_read.c; the per-pixel loops are Lua's (lua/moon/raster.lua), over pointers that this file
+ * hands to the library alone.
  *
- * A raster is immutable but through :pixels(). Its samples lie outside of the Lua heap and are counted apart. */
+ * A raster is immutable but through :pixels(). Its samples lie outside of the Lua heap and are
+ * counted apart. */
 #include "vm.h"
 
 #include "moongate/raster_ops.h"
@@ -22,7 +24,7 @@ struct vm_raster *vm_to_raster(lua_State *L, int index)
     return same && ud->raster ? ud : NULL;
 }
 
-static struct vm_raster *check(lua_State *L, const char *what, int index)
+struct vm_raster *vm_check_raster(lua_State *L, const char *what, int index)
 {
     struct vm_raster *r = vm_to_raster(L, index);
     if (!r)
@@ -30,16 +32,17 @@ static struct vm_raster *check(lua_State *L, const char *what, int index)
     return r;
 }
 
-/* Checks before the work that what it makes fits into the run's memory. */
-static void foresee(lua_State *L, const struct mg_raster *like, enum mg_sample sample)
+void vm_raster_foresee(lua_State *L, const struct mg_raster *like, enum mg_sample sample)
 {
-    size_t bytes = (size_t)like->width * (size_t)like->height * (size_t)like->bands * mg_sample_bytes(sample);
+    size_t bytes =
+        (size_t)like->width * (size_t)like->height * (size_t)like->bands * mg_sample_bytes(sample);
     vm_charge(L, bytes);
     vm_release(vm_of(L), bytes);
 }
 
 /* A number or raster operand; NULL and the number when it is a number. */
-static const struct mg_raster *operand(lua_State *L, const char *what, int index, double *number, int *margin)
+static const struct mg_raster *operand(lua_State *L, const char *what, int index, double *number,
+                                       int *margin)
 {
     if (lua_type(L, index) == LUA_TNUMBER) {
         *number = lua_tonumber(L, index);
@@ -63,50 +66,122 @@ static int binary(lua_State *L, const char *what, enum mg_op op)
     const struct mg_raster *b = operand(L, what, 2, &b_number, &margin);
     if (!a && !b)
         vm_bad(L, what, "a raster", 1);
-    foresee(L, a ? a : b, op < MG_OP_GT ? MG_F32 : MG_U8);
+    vm_raster_foresee(L, a ? a : b, op < MG_OP_GT ? MG_F32 : MG_U8);
     vm_check(L, what, mg_raster_binary(op, a, a_number, b, b_number, &out, &why), &why);
     vm_push_raster(L, out, margin);
     return 1;
 }
 /* a + b, a - b, a * b, a / b, a % b, a ^ b: rasters or numbers, at least one raster */
-static int l_add(lua_State *L) { return binary(L, "+", MG_OP_ADD); }
-static int l_sub(lua_State *L) { return binary(L, "-", MG_OP_SUB); }
-static int l_mul(lua_State *L) { return binary(L, "*", MG_OP_MUL); }
-static int l_div(lua_State *L) { return binary(L, "/", MG_OP_DIV); }
-static int l_mod(lua_State *L) { return binary(L, "%", MG_OP_MOD); }
-static int l_pow(lua_State *L) { return binary(L, "^", MG_OP_POW); }
+static int l_add(lua_State *L)
+{
+    return binary(L, "+", MG_OP_ADD);
+}
+static int l_sub(lua_State *L)
+{
+    return binary(L, "-", MG_OP_SUB);
+}
+static int l_mul(lua_State *L)
+{
+    return binary(L, "*", MG_OP_MUL);
+}
+static int l_div(lua_State *L)
+{
+    return binary(L, "/", MG_OP_DIV);
+}
+static int l_mod(lua_State *L)
+{
+    return binary(L, "%", MG_OP_MOD);
+}
+static int l_pow(lua_State *L)
+{
+    return binary(L, "^", MG_OP_POW);
+}
 /* r:gt(x), :ge :lt :le :eq :ne -> mask of 0 and 1; x is a number or a raster */
-static int l_gt(lua_State *L) { return binary(L, "gt", MG_OP_GT); }
-static int l_ge(lua_State *L) { return binary(L, "ge", MG_OP_GE); }
-static int l_lt(lua_State *L) { return binary(L, "lt", MG_OP_LT); }
-static int l_le(lua_State *L) { return binary(L, "le", MG_OP_LE); }
-static int l_eq(lua_State *L) { return binary(L, "eq", MG_OP_EQ); }
-static int l_ne(lua_State *L) { return binary(L, "ne", MG_OP_NE); }
+static int l_gt(lua_State *L)
+{
+    return binary(L, "gt", MG_OP_GT);
+}
+static int l_ge(lua_State *L)
+{
+    return binary(L, "ge", MG_OP_GE);
+}
+static int l_lt(lua_State *L)
+{
+    return binary(L, "lt", MG_OP_LT);
+}
+static int l_le(lua_State *L)
+{
+    return binary(L, "le", MG_OP_LE);
+}
+static int l_eq(lua_State *L)
+{
+    return binary(L, "eq", MG_OP_EQ);
+}
+static int l_ne(lua_State *L)
+{
+    return binary(L, "ne", MG_OP_NE);
+}
 /* mask:band(mask), mask:bor(mask) -> mask */
-static int l_band(lua_State *L) { return binary(L, "band", MG_OP_AND); }
-static int l_bor(lua_State *L) { return binary(L, "bor", MG_OP_OR); }
+static int l_band(lua_State *L)
+{
+    return binary(L, "band", MG_OP_AND);
+}
+static int l_bor(lua_State *L)
+{
+    return binary(L, "bor", MG_OP_OR);
+}
 
 static int unary(lua_State *L, const char *what, enum mg_unary op)
 {
-    struct vm_raster *r = check(L, what, 1);
+    struct vm_raster *r = vm_check_raster(L, what, 1);
     struct mg_errmsg why = {""};
     struct mg_raster *out = NULL;
-    foresee(L, r->raster, MG_F32);
+    vm_raster_foresee(L, r->raster, MG_F32);
     vm_check(L, what, mg_raster_unary(op, r->raster, &out, &why), &why);
     vm_push_raster(L, out, r->margin);
     return 1;
 }
 /* -r; mask:bnot(); r:abs(), :sqrt(), :exp(), :log(), :sin(), :cos(), :floor(), :ceil() */
-static int l_neg(lua_State *L) { return unary(L, "-", MG_OP_NEG); }
-static int l_bnot(lua_State *L) { return unary(L, "bnot", MG_OP_NOT); }
-static int l_abs(lua_State *L) { return unary(L, "abs", MG_OP_ABS); }
-static int l_sqrt(lua_State *L) { return unary(L, "sqrt", MG_OP_SQRT); }
-static int l_exp(lua_State *L) { return unary(L, "exp", MG_OP_EXP); }
-static int l_log(lua_State *L) { return unary(L, "log", MG_OP_LOG); }
-static int l_sin(lua_State *L) { return unary(L, "sin", MG_OP_SIN); }
-static int l_cos(lua_State *L) { return unary(L, "cos", MG_OP_COS); }
-static int l_floor(lua_State *L) { return unary(L, "floor", MG_OP_FLOOR); }
-static int l_ceil(lua_State *L) { return unary(L, "ceil", MG_OP_CEIL); }
+static int l_neg(lua_State *L)
+{
+    return unary(L, "-", MG_OP_NEG);
+}
+static int l_bnot(lua_State *L)
+{
+    return unary(L, "bnot", MG_OP_NOT);
+}
+static int l_abs(lua_State *L)
+{
+    return unary(L, "abs", MG_OP_ABS);
+}
+static int l_sqrt(lua_State *L)
+{
+    return unary(L, "sqrt", MG_OP_SQRT);
+}
+static int l_exp(lua_State *L)
+{
+    return unary(L, "exp", MG_OP_EXP);
+}
+static int l_log(lua_State *L)
+{
+    return unary(L, "log", MG_OP_LOG);
+}
+static int l_sin(lua_State *L)
+{
+    return unary(L, "sin", MG_OP_SIN);
+}
+static int l_cos(lua_State *L)
+{
+    return unary(L, "cos", MG_OP_COS);
+}
+static int l_floor(lua_State *L)
+{
+    return unary(L, "floor", MG_OP_FLOOR);
+}
+static int l_ceil(lua_State *L)
+{
+    return unary(L, "ceil", MG_OP_CEIL);
+}
 
 static int band_argument(lua_State *L, const char *what, const struct mg_raster *raster, int index)
 {
@@ -116,7 +191,8 @@ static int band_argument(lua_State *L, const char *what, const struct mg_raster 
     if (!(band >= 1 && band <= raster->bands) || band != floor(band)) {
         struct mg_buf *got = vm_scratch(L, 0);
         vm_describe(L, index, got);
-        vm_raise(L, MG_E_ARGUMENT, "%s: band: expected 1 to %d, got %s", what, raster->bands, got->data);
+        vm_raise(L, MG_E_ARGUMENT, "%s: band: expected 1 to %d, got %s", what, raster->bands,
+                 got->data);
     }
     return (int)band - 1;
 }
@@ -127,7 +203,7 @@ static bool statistic(const struct mg_stats *stats, const char *name, double *ou
     const struct {
         const char *name;
         double value;
-    } all[] = {{"min", stats->min}, {"max", stats->max},   {"mean", stats->mean},
+    } all[] = {{"min", stats->min}, {"max", stats->max}, {"mean", stats->mean},
                {"std", stats->std}, {"sum", stats->sum}, {"count", (double)stats->count}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (strcmp(all[i].name, name) == 0) {
@@ -138,11 +214,12 @@ static bool statistic(const struct mg_stats *stats, const char *name, double *ou
     return false;
 }
 
-/* r:stats(name…) -> table of figures by name; all of them without names. Several bands: a list of such tables */
+/* r:stats(name…) -> table of figures by name; all of them without names. Several bands: a list of
+ * such tables */
 static int l_stats(lua_State *L)
 {
     static const char *const names[] = {"min", "max", "mean", "std", "sum", "count"};
-    struct mg_raster *raster = check(L, "stats", 1)->raster;
+    struct mg_raster *raster = vm_check_raster(L, "stats", 1)->raster;
     int n = lua_gettop(L);
     if (raster->bands > 1)
         lua_createtable(L, raster->bands, 0);
@@ -152,7 +229,9 @@ static int l_stats(lua_State *L)
         mg_raster_stats(raster, band, &stats);
         lua_newtable(L);
         for (int i = 2; i <= (n > 1 ? n : 7); i++) {
-            const char *name = n == 1 ? names[i - 2] : lua_type(L, i) == LUA_TSTRING ? lua_tostring(L, i) : "";
+            const char *name = n == 1                          ? names[i - 2]
+                               : lua_type(L, i) == LUA_TSTRING ? lua_tostring(L, i)
+                                                               : "";
             if (!statistic(&stats, name, &value))
                 vm_bad(L, "stats", "\"min\", \"max\", \"mean\", \"std\", \"sum\" or \"count\"", i);
             if (!isnan(value)) {
@@ -168,7 +247,7 @@ static int l_stats(lua_State *L)
 
 static int figure(lua_State *L, const char *name)
 {
-    struct mg_raster *raster = check(L, name, 1)->raster;
+    struct mg_raster *raster = vm_check_raster(L, name, 1)->raster;
     struct mg_stats stats;
     double value = NAN;
     mg_raster_stats(raster, band_argument(L, name, raster, 2), &stats);
@@ -179,17 +258,35 @@ static int figure(lua_State *L, const char *name)
     return 1;
 }
 /* r:min([band]), :max :mean :std :sum :count -> number, nil where every pixel is no data */
-static int l_min(lua_State *L) { return figure(L, "min"); }
-static int l_max(lua_State *L) { return figure(L, "max"); }
-static int l_mean(lua_State *L) { return figure(L, "mean"); }
-static int l_std(lua_State *L) { return figure(L, "std"); }
-static int l_sum(lua_State *L) { return figure(L, "sum"); }
-static int l_count(lua_State *L) { return figure(L, "count"); }
+static int l_min(lua_State *L)
+{
+    return figure(L, "min");
+}
+static int l_max(lua_State *L)
+{
+    return figure(L, "max");
+}
+static int l_mean(lua_State *L)
+{
+    return figure(L, "mean");
+}
+static int l_std(lua_State *L)
+{
+    return figure(L, "std");
+}
+static int l_sum(lua_State *L)
+{
+    return figure(L, "sum");
+}
+static int l_count(lua_State *L)
+{
+    return figure(L, "count");
+}
 
 /* r:clamp(low, high) -> raster */
 static int l_clamp(lua_State *L)
 {
-    struct vm_raster *r = check(L, "clamp", 1);
+    struct vm_raster *r = vm_check_raster(L, "clamp", 1);
     struct mg_errmsg why = {""};
     for (int i = 2; i <= 3; i++)
         if (lua_type(L, i) != LUA_TNUMBER)
@@ -199,7 +296,7 @@ static int l_clamp(lua_State *L)
         vm_raise(L, MG_E_ARGUMENT, "clamp: low is %g, more than high, %g", low, high);
     int margin = r->margin;
     struct mg_raster *out = NULL, *raised = NULL;
-    foresee(L, r->raster, MG_F32);
+    vm_raster_foresee(L, r->raster, MG_F32);
     vm_check(L, "clamp", mg_raster_binary(MG_OP_MAX, r->raster, 0, NULL, low, &raised, &why), &why);
     enum mg_err err = mg_raster_binary(MG_OP_MIN, raised, 0, NULL, high, &out, &why);
     mg_raster_unref(&raised);
@@ -208,18 +305,23 @@ static int l_clamp(lua_State *L)
     return 1;
 }
 
-/* r:where(mask [, other]) -> raster: r where the mask is 1, elsewhere the other (raster or number), or no data */
+/* r:where(mask [, other]) -> raster: r where the mask is 1, elsewhere the other (raster or number),
+ * or no data */
 static int l_where(lua_State *L)
 {
-    struct vm_raster *r = check(L, "where", 1), *mask = check(L, "where: the mask", 2);
+    struct vm_raster *r = vm_check_raster(L, "where", 1),
+                     *mask = vm_check_raster(L, "where: the mask", 2);
     struct mg_errmsg why = {""};
     struct mg_raster *out = NULL;
     double number = 0;
     int margin = r->margin;
-    bool nothing = lua_isnoneornil(L, 3) || (lua_type(L, 3) == LUA_TNUMBER && isnan(lua_tonumber(L, 3)));
-    const struct mg_raster *other = nothing ? NULL : operand(L, "where: the other", 3, &number, &margin);
-    foresee(L, r->raster, MG_F32);
-    vm_check(L, "where", mg_raster_where(r->raster, mask->raster, other, number, nothing, &out, &why), &why);
+    bool nothing =
+        lua_isnoneornil(L, 3) || (lua_type(L, 3) == LUA_TNUMBER && isnan(lua_tonumber(L, 3)));
+    const struct mg_raster *other =
+        nothing ? NULL : operand(L, "where: the other", 3, &number, &margin);
+    vm_raster_foresee(L, r->raster, MG_F32);
+    vm_check(L, "where",
+             mg_raster_where(r->raster, mask->raster, other, number, nothing, &out, &why), &why);
     vm_push_raster(L, out, margin);
     return 1;
 }
@@ -227,14 +329,15 @@ static int l_where(lua_State *L)
 /* r:convert(type) -> raster of "uint8", "int16" … "float64" */
 static int l_convert(lua_State *L)
 {
-    struct vm_raster *r = check(L, "convert", 1);
+    struct vm_raster *r = vm_check_raster(L, "convert", 1);
     struct mg_errmsg why = {""};
     struct mg_raster *out = NULL;
     const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "";
     for (int s = 0; s < MG_SAMPLE_COUNT; s++) {
         if (strcmp(mg_sample_name((enum mg_sample)s), name) == 0) {
-            foresee(L, r->raster, (enum mg_sample)s);
-            vm_check(L, "convert", mg_raster_convert(r->raster, (enum mg_sample)s, &out, &why), &why);
+            vm_raster_foresee(L, r->raster, (enum mg_sample)s);
+            vm_check(L, "convert", mg_raster_convert(r->raster, (enum mg_sample)s, &out, &why),
+                     &why);
             vm_push_raster(L, out, r->margin);
             return 1;
         }
@@ -242,186 +345,18 @@ static int l_convert(lua_State *L)
     vm_bad(L, "convert", "uint8, int8, uint16, int16, uint32, int32, float32 or float64", 2);
 }
 
-/* "#rgb", "#rrggbb", "#rrggbbaa", or a list of three or four numbers from 0 to 255 */
-static void check_colour(lua_State *L, int index, uint8_t rgba[4])
-{
-    static const char expected[] = "a colour such as \"#1a9850\", or a list of 3 or 4 numbers from 0 to 255";
-    rgba[3] = 255;
-    if (lua_type(L, index) == LUA_TSTRING) {
-        size_t len;
-        const char *text = lua_tolstring(L, index, &len);
-        bool wide = len == 7 || len == 9, narrow = len == 4 || len == 5;
-        bool ok = text[0] == '#' && (wide || narrow) && strspn(text + 1, "0123456789abcdefABCDEF") == len - 1;
-        if (!ok)
-            vm_bad(L, "colour", expected, index);
-        for (size_t i = 0; i < (len - 1) / (wide ? 2 : 1); i++) {
-            char digits[3] = {text[1 + (wide ? 2 * i : i)], text[wide ? 2 + 2 * i : 1 + i], 0};
-            rgba[i] = (uint8_t)strtol(digits, NULL, 16);
-        }
-        return;
-    }
-    size_t n = lua_istable(L, index) ? lua_objlen(L, index) : 0;
-    if (n != 3 && n != 4)
-        vm_bad(L, "colour", expected, index);
-    for (size_t i = 0; i < n; i++) {
-        lua_rawgeti(L, index, (int)i + 1);
-        double v = lua_tonumber(L, -1);
-        if (lua_type(L, -1) != LUA_TNUMBER || !(v >= 0 && v <= 255))
-            vm_bad(L, "colour", expected, index);
-        rgba[i] = (uint8_t)lround(v);
-        lua_pop(L, 1);
-    }
-}
-
-/* A list of colours (evenly apart), or of { at, colour } with `at` from 0 to 1. */
-static size_t check_stops(lua_State *L, int index, struct mg_stop stops[256])
-{
-    size_t n = lua_objlen(L, index);
-    if (n < 2 || n > 255)
-        vm_raise(L, MG_E_ARGUMENT, "colour: expected 2 to 255 stops, got %zu", n);
-    for (size_t i = 0; i < n; i++) {
-        lua_rawgeti(L, index, (int)i + 1);
-        int stop = lua_gettop(L);
-        stops[i].at = (double)i / (double)(n - 1);
-        bool placed = false;
-        if (lua_istable(L, stop)) {
-            lua_rawgeti(L, stop, 2);
-            placed = !lua_isnumber(L, -1) || lua_objlen(L, stop) == 2;
-            lua_pop(L, 1);
-        }
-        if (placed) {
-            lua_rawgeti(L, stop, 1);
-            double at = lua_tonumber(L, -1);
-            if (lua_type(L, -1) != LUA_TNUMBER || !(at >= 0 && at <= 1) || (i > 0 && at <= stops[i - 1].at))
-                vm_raise(L, MG_E_ARGUMENT, "colour: stop %zu: expected a position from 0 to 1, above the one before",
-                         i + 1);
-            stops[i].at = at;
-            lua_rawgeti(L, stop, 2);
-        } else {
-            lua_pushvalue(L, stop);
-        }
-        check_colour(L, lua_gettop(L), stops[i].rgba);
-        lua_settop(L, stop - 1);
-    }
-    return n;
-}
-
-/* r:colour(name or stops, low, high) -> palette raster; no data is transparent */
-static int l_colour(lua_State *L)
-{
-    struct vm_raster *r = check(L, "colour", 1);
-    struct mg_errmsg why = {""};
-    struct mg_raster *out = NULL;
-    struct mg_stop stops[256];
-    size_t n = 0;
-    if (lua_type(L, 2) == LUA_TSTRING) {
-        struct mg_span name;
-        name.data = lua_tolstring(L, 2, &name.len);
-        vm_check(L, "colour", mg_colormap_find(name, stops, 256, &n, &why), &why);
-    } else if (lua_istable(L, 2)) {
-        n = check_stops(L, 2, stops);
-    } else {
-        vm_bad(L, "colour: the first argument", "the name of a colour map, or a list of colours", 2);
-    }
-    for (int i = 3; i <= 4; i++)
-        if (lua_type(L, i) != LUA_TNUMBER || !isfinite(lua_tonumber(L, i)))
-            vm_bad(L, i == 3 ? "colour: low" : "colour: high", "a number (the same for all tiles of a map)", i);
-    if (r->raster->bands != 1)
-        vm_raise(L, MG_E_ARGUMENT, "colour: expected one band, got %d; choose one: raster[1]", r->raster->bands);
-    foresee(L, r->raster, MG_U8);
-    vm_check(L, "colour",
-             mg_raster_colour(r->raster, stops, n, lua_tonumber(L, 3), lua_tonumber(L, 4), &out, &why), &why);
-    vm_push_raster(L, out, r->margin);
-    return 1;
-}
-
-/* One more pixel on each side, the edge repeated, for a raster that was read without a margin. */
-static enum mg_err repeat_edges(const struct mg_raster *from, struct mg_raster **out, struct mg_errmsg *why)
-{
-    struct mg_raster *wide = NULL;
-    int w = from->width, h = from->height;
-    size_t size = mg_sample_bytes(from->sample);
-    enum mg_err err = mg_raster_new(w + 2, h + 2, 1, from->sample, &wide, why);
-    if (err == MG_OK)
-        err = mg_raster_copy_georef(wide, from);
-    if (err == MG_OK && from->mask)
-        err = mg_raster_need_mask(wide, why);
-    if (err != MG_OK) {
-        mg_raster_unref(&wide);
-        return err;
-    }
-    double *gt = wide->geotransform;
-    gt[0] -= gt[1] + gt[2];
-    gt[3] -= gt[4] + gt[5];
-    for (int y = 0; y < h + 2; y++) {
-        int sy = y < 1 ? 0 : y > h ? h - 1 : y - 1;
-        for (int x = 0; x < w + 2; x++) {
-            int sx = x < 1 ? 0 : x > w ? w - 1 : x - 1;
-            size_t to = (size_t)y * (size_t)(w + 2) + (size_t)x, at = (size_t)sy * (size_t)w + (size_t)sx;
-            memcpy(wide->data + to * size, from->data + at * size, size);
-            if (from->mask)
-                wide->mask[to] = from->mask[at];
-        }
-    }
-    *out = wide;
-    return MG_OK;
-}
-
-static double number_option(lua_State *L, int index, const char *what, const char *key, double fallback, double low,
-                            double high)
-{
-    double value = fallback;
-    if (lua_istable(L, index)) {
-        lua_getfield(L, index, key);
-        if (!lua_isnil(L, -1)) {
-            value = lua_tonumber(L, -1);
-            if (lua_type(L, -1) != LUA_TNUMBER || !(value >= low && value <= high))
-                vm_raise(L, MG_E_ARGUMENT, "%s: %s: expected a number from %g to %g", what, key, low, high);
-        }
-        lua_pop(L, 1);
-    }
-    return value;
-}
-
-/* dem:hillshade{ azimuth = 315, altitude = 45, z = 1 } -> raster of 1 to 255. Uses up one pixel of the margin that
- * the raster was read with; without a margin the edge is repeated (which shows between tiles) */
-static int l_hillshade(lua_State *L)
-{
-    static const char *const keys[] = {"azimuth", "altitude", "z", NULL};
-    struct vm_raster *r = check(L, "hillshade", 1);
-    struct mg_errmsg why = {""};
-    struct mg_raster *out = NULL, *wide = NULL;
-    vm_check_options(L, "hillshade", 2, keys);
-    double azimuth = number_option(L, 2, "hillshade", "azimuth", 315, -360, 360);
-    double altitude = number_option(L, 2, "hillshade", "altitude", 45, 0, 90);
-    double z = number_option(L, 2, "hillshade", "z", 1, 1e-6, 1e6);
-    if (r->raster->bands != 1)
-        vm_raise(L, MG_E_ARGUMENT, "hillshade: expected one band, got %d; choose one: raster[1]", r->raster->bands);
-    foresee(L, r->raster, MG_F32);
-    enum mg_err err;
-    if (r->margin > 0) {
-        err = mg_raster_hillshade(r->raster, azimuth, altitude, z, &out, &why);
-    } else {
-        err = repeat_edges(r->raster, &wide, &why);
-        if (err == MG_OK)
-            err = mg_raster_hillshade(wide, azimuth, altitude, z, &out, &why);
-        mg_raster_unref(&wide);
-    }
-    vm_check(L, "hillshade", err, &why);
-    vm_push_raster(L, out, r->margin > 0 ? r->margin - 1 : 0);
-    return 1;
-}
-
-/* r:get(column, row [, band]) -> number, nil where there is no data; column and row begin at 0, top left */
+/* r:get(column, row [, band]) -> number, nil where there is no data; column and row begin at 0, top
+ * left */
 static int l_get(lua_State *L)
 {
-    struct mg_raster *r = check(L, "get", 1)->raster;
+    struct mg_raster *r = vm_check_raster(L, "get", 1)->raster;
     double col = luaL_checknumber(L, 2), row = luaL_checknumber(L, 3);
     int band = band_argument(L, "get", r, 4);
     if (!(col >= 0 && col < r->width && row >= 0 && row < r->height))
-        vm_raise(L, MG_E_ARGUMENT, "get: column %g, row %g: expected 0 to %d, 0 to %d", col, row, r->width - 1,
-                 r->height - 1);
-    size_t at = (size_t)row * (size_t)r->width + (size_t)col, pixels = (size_t)r->width * (size_t)r->height;
+        vm_raise(L, MG_E_ARGUMENT, "get: column %g, row %g: expected 0 to %d, 0 to %d", col, row,
+                 r->width - 1, r->height - 1);
+    size_t at = (size_t)row * (size_t)r->width + (size_t)col,
+           pixels = (size_t)r->width * (size_t)r->height;
     if (r->mask && !r->mask[(size_t)band * pixels + at]) {
         lua_pushnil(L);
         return 1;
@@ -429,15 +364,32 @@ static int l_get(lua_State *L)
     const void *samples = mg_raster_samples(r, band);
     double value = 0;
     switch (r->sample) {
-    case MG_U8: value = ((const uint8_t *)samples)[at]; break;
-    case MG_I8: value = ((const int8_t *)samples)[at]; break;
-    case MG_U16: value = ((const uint16_t *)samples)[at]; break;
-    case MG_I16: value = ((const int16_t *)samples)[at]; break;
-    case MG_U32: value = ((const uint32_t *)samples)[at]; break;
-    case MG_I32: value = ((const int32_t *)samples)[at]; break;
-    case MG_F32: value = ((const float *)samples)[at]; break;
-    case MG_F64: value = ((const double *)samples)[at]; break;
-    case MG_SAMPLE_COUNT: break;
+    case MG_U8:
+        value = ((const uint8_t *)samples)[at];
+        break;
+    case MG_I8:
+        value = ((const int8_t *)samples)[at];
+        break;
+    case MG_U16:
+        value = ((const uint16_t *)samples)[at];
+        break;
+    case MG_I16:
+        value = ((const int16_t *)samples)[at];
+        break;
+    case MG_U32:
+        value = ((const uint32_t *)samples)[at];
+        break;
+    case MG_I32:
+        value = ((const int32_t *)samples)[at];
+        break;
+    case MG_F32:
+        value = ((const float *)samples)[at];
+        break;
+    case MG_F64:
+        value = ((const double *)samples)[at];
+        break;
+    case MG_SAMPLE_COUNT:
+        break;
     }
     if (isnan(value))
         lua_pushnil(L);
@@ -469,10 +421,11 @@ static int find_name(const struct mg_raster *r, const char *name)
     return -1;
 }
 
-/* r[1] and r.red -> band; r.width, .height, .bands, .type, .nodata, .crs, .bounds, .names, .margin; else a method */
+/* r[1] and r.red -> band; r.width, .height, .bands, .type, .nodata, .crs, .bounds, .names, .margin;
+ * else a method */
 static int raster_index(lua_State *L)
 {
-    struct vm_raster *ud = check(L, "raster", 1);
+    struct vm_raster *ud = vm_check_raster(L, "raster", 1);
     struct mg_raster *r = ud->raster, *view = NULL;
     struct mg_errmsg why = {""};
     int band = -1;
@@ -510,8 +463,10 @@ static int raster_index(lua_State *L)
                 lua_rawseti(L, -2, i + 1);
             }
         } else if ((band = find_name(r, key)) < 0) {
-            vm_raise(L, MG_E_ARGUMENT, "a raster has no `%.60s` (bands by name, width, height, bands, type, nodata, "
-                                       "crs, bounds, names, and methods)", key);
+            vm_raise(L, MG_E_ARGUMENT,
+                     "a raster has no `%.60s` (bands by name, width, height, bands, type, nodata, "
+                     "crs, bounds, names, and methods)",
+                     key);
         }
         if (band < 0)
             return 1;
@@ -537,26 +492,50 @@ static int raster_gc(lua_State *L)
 
 static int raster_tostring(lua_State *L)
 {
-    struct mg_raster *r = check(L, "tostring", 1)->raster;
-    lua_pushfstring(L, "raster %d x %d, %d band%s of %s", r->width, r->height, r->bands, r->bands == 1 ? "" : "s",
-                    mg_sample_name(r->sample));
+    struct mg_raster *r = vm_check_raster(L, "tostring", 1)->raster;
+    lua_pushfstring(L, "raster %d x %d, %d band%s of %s", r->width, r->height, r->bands,
+                    r->bands == 1 ? "" : "s", mg_sample_name(r->sample));
     return 1;
 }
 
 /* The tables of the metatable: methods, which lua/moon/raster.lua adds to. */
-static const luaL_Reg methods[] = {
-    {"gt", l_gt},       {"ge", l_ge},       {"lt", l_lt},         {"le", l_le},
-    {"eq", l_eq},       {"ne", l_ne},       {"band", l_band},     {"bor", l_bor},
-    {"bnot", l_bnot},   {"abs", l_abs},     {"sqrt", l_sqrt},     {"exp", l_exp},
-    {"log", l_log},     {"sin", l_sin},     {"cos", l_cos},       {"floor", l_floor},
-    {"ceil", l_ceil},   {"clamp", l_clamp}, {"where", l_where},   {"convert", l_convert},
-    {"stats", l_stats}, {"min", l_min},     {"max", l_max},       {"mean", l_mean},
-    {"std", l_std},     {"sum", l_sum},     {"count", l_count},   {"colour", l_colour},
-    {"color", l_colour}, {"hillshade", l_hillshade}, {"get", l_get}, {NULL, NULL}};
-static const luaL_Reg metamethods[] = {{"__add", l_add}, {"__sub", l_sub}, {"__mul", l_mul},
-                                       {"__div", l_div}, {"__mod", l_mod}, {"__pow", l_pow},
-                                       {"__unm", l_neg}, {"__gc", raster_gc}, {"__tostring", raster_tostring},
-                                       {NULL, NULL}};
+static const luaL_Reg methods[] = {{"gt", l_gt},
+                                   {"ge", l_ge},
+                                   {"lt", l_lt},
+                                   {"le", l_le},
+                                   {"eq", l_eq},
+                                   {"ne", l_ne},
+                                   {"band", l_band},
+                                   {"bor", l_bor},
+                                   {"bnot", l_bnot},
+                                   {"abs", l_abs},
+                                   {"sqrt", l_sqrt},
+                                   {"exp", l_exp},
+                                   {"log", l_log},
+                                   {"sin", l_sin},
+                                   {"cos", l_cos},
+                                   {"floor", l_floor},
+                                   {"ceil", l_ceil},
+                                   {"clamp", l_clamp},
+                                   {"where", l_where},
+                                   {"convert", l_convert},
+                                   {"stats", l_stats},
+                                   {"min", l_min},
+                                   {"max", l_max},
+                                   {"mean", l_mean},
+                                   {"std", l_std},
+                                   {"sum", l_sum},
+                                   {"count", l_count},
+                                   {"colour", vm_raster_colour},
+                                   {"color", vm_raster_colour},
+                                   {"hillshade", vm_raster_hillshade},
+                                   {"get", l_get},
+                                   {NULL, NULL}};
+static const luaL_Reg metamethods[] = {
+    {"__add", l_add}, {"__sub", l_sub},    {"__mul", l_mul},
+    {"__div", l_div}, {"__mod", l_mod},    {"__pow", l_pow},
+    {"__unm", l_neg}, {"__gc", raster_gc}, {"__tostring", raster_tostring},
+    {NULL, NULL}};
 
 /* The metatable on the stack. */
 static void push_metatable(lua_State *L)
@@ -622,10 +601,11 @@ static int l_stack(lua_State *L)
     return 1;
 }
 
-/* samples(raster, band) -> pointer, type's name, number of pixels, pointer to the mask or nil; for the library only */
+/* samples(raster, band) -> pointer, type's name, number of pixels, pointer to the mask or nil; for
+ * the library only */
 static int l_samples(lua_State *L)
 {
-    struct mg_raster *r = check(L, "samples", 1)->raster;
+    struct mg_raster *r = vm_check_raster(L, "samples", 1)->raster;
     int band = band_argument(L, "pixels", r, 2);
     size_t pixels = (size_t)r->width * (size_t)r->height;
     lua_pushlightuserdata(L, mg_raster_samples(r, band));
@@ -638,7 +618,8 @@ static int l_samples(lua_State *L)
     return 4;
 }
 
-/* map_output(rasters…) -> float32 raster of their size, pointer; checks that each has one band and the same size */
+/* map_output(rasters…) -> float32 raster of their size, pointer; checks that each has one band and
+ * the same size */
 static int l_map_output(lua_State *L)
 {
     struct mg_errmsg why = {""};
@@ -649,16 +630,17 @@ static int l_map_output(lua_State *L)
         if (!ud)
             vm_bad(L, "map", "rasters, then a function", i);
         if (ud->raster->bands != 1)
-            vm_raise(L, MG_E_ARGUMENT, "map: raster %d has %d bands; choose one: raster[1]", i, ud->raster->bands);
+            vm_raise(L, MG_E_ARGUMENT, "map: raster %d has %d bands; choose one: raster[1]", i,
+                     ud->raster->bands);
         if (first && (ud->raster->width != first->width || ud->raster->height != first->height))
-            vm_raise(L, MG_E_ARGUMENT, "map: raster %d has %d x %d pixels, the first one %d x %d", i,
-                     ud->raster->width, ud->raster->height, first->width, first->height);
+            vm_raise(L, MG_E_ARGUMENT, "map: raster %d has %d x %d pixels, the first one %d x %d",
+                     i, ud->raster->width, ud->raster->height, first->width, first->height);
         first = first ? first : ud->raster;
         margin = margin < 0 || ud->margin < margin ? ud->margin : margin;
     }
     if (!first)
         vm_bad(L, "map", "rasters, then a function", 1);
-    foresee(L, first, MG_F32);
+    vm_raster_foresee(L, first, MG_F32);
     vm_check(L, "map", mg_raster_new(first->width, first->height, 1, MG_F32, &out, &why), &why);
     if (mg_raster_copy_georef(out, first) != MG_OK) {
         mg_raster_unref(&out);
@@ -672,7 +654,7 @@ static int l_map_output(lua_State *L)
 /* map_finish(raster): what is not finite becomes no data, as for the operators */
 static int l_map_finish(lua_State *L)
 {
-    struct mg_raster *r = check(L, "map", 1)->raster;
+    struct mg_raster *r = vm_check_raster(L, "map", 1)->raster;
     size_t pixels = (size_t)r->width * (size_t)r->height;
     float *samples = mg_raster_samples(r, 0);
     for (size_t i = 0; r->sample == MG_F32 && i < pixels; i++)
@@ -708,9 +690,12 @@ static int l_secret(lua_State *L)
 
 void vm_open_raster(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"stack", l_stack},           {"samples", l_samples},
-                                         {"map_output", l_map_output}, {"map_finish", l_map_finish},
-                                         {"colormaps", l_colormaps},   {"secret", l_secret},
+    static const luaL_Reg functions[] = {{"stack", l_stack},
+                                         {"samples", l_samples},
+                                         {"map_output", l_map_output},
+                                         {"map_finish", l_map_finish},
+                                         {"colormaps", l_colormaps},
+                                         {"secret", l_secret},
                                          {NULL, NULL}};
     luaL_register(L, NULL, functions);
     push_metatable(L);

@@ -1,4 +1,5 @@
-/* Reading files: moon.read_raster, moon.read_vector. A bounds value with a tile asks for that tile's own grid. */
+/* Reading files: moon.read_raster, moon.read_vector. A bounds value with a tile asks for that
+ * tile's own grid. */
 #include "vm.h"
 
 #include "moongate/raster_read.h"
@@ -11,8 +12,8 @@
 enum { MAX_SIDE = 2048, MAX_MARGIN = 64, MAX_ROWS = 2000000, MAX_COLUMNS = 256 };
 
 /* What lower layers say of a GDAL path is said of the name that the author wrote. */
-static void check_read(lua_State *L, const char *what, const char *name, const char *path, enum mg_err err,
-                       const struct mg_errmsg *why)
+static void check_read(lua_State *L, const char *what, const char *name, const char *path,
+                       enum mg_err err, const struct mg_errmsg *why)
 {
     if (err == MG_OK)
         return;
@@ -48,8 +49,8 @@ static const char *text_option(lua_State *L, int index, const char *what, const 
     return text;
 }
 
-static double number_option(lua_State *L, int index, const char *what, const char *key, double fallback, double low,
-                            double high)
+static double number_option(lua_State *L, int index, const char *what, const char *key,
+                            double fallback, double low, double high)
 {
     double value = fallback;
     if (!lua_istable(L, index))
@@ -60,8 +61,8 @@ static double number_option(lua_State *L, int index, const char *what, const cha
         if (lua_type(L, -1) != LUA_TNUMBER || !(value >= low && value <= high)) {
             struct mg_buf *got = vm_scratch(L, 0);
             vm_describe(L, -1, got);
-            vm_raise(L, MG_E_ARGUMENT, "%s: %s: expected a number from %g to %g, got %s", what, key, low, high,
-                     got->data);
+            vm_raise(L, MG_E_ARGUMENT, "%s: %s: expected a number from %g to %g, got %s", what, key,
+                     low, high, got->data);
         }
     }
     lua_pop(L, 1);
@@ -83,7 +84,9 @@ static void add_band(lua_State *L, struct bands *bands, const char *name)
         vm_raise(L, MG_E_ARGUMENT, "read_raster: bands: more than %d", MG_RASTER_MAX_BANDS);
     /* Ascending by number, so that the order of a Lua table does not show. */
     int i = bands->n++;
-    for (; name && i > 0 && (bands->at[i - 1] > v || (bands->at[i - 1] == v && strcmp(bands->names[i - 1], name) > 0));
+    for (;
+         name && i > 0 &&
+         (bands->at[i - 1] > v || (bands->at[i - 1] == v && strcmp(bands->names[i - 1], name) > 0));
          i--) {
         bands->at[i] = bands->at[i - 1];
         bands->names[i] = bands->names[i - 1];
@@ -118,7 +121,8 @@ static void check_bands(lua_State *L, int options, struct bands *bands)
             lua_pushvalue(L, -2);
             lua_rawget(L, list + 1);
             if (!lua_isnil(L, -1))
-                vm_raise(L, MG_E_ARGUMENT, "read_raster: bands: `%s` is a method of rasters; name the band otherwise",
+                vm_raise(L, MG_E_ARGUMENT,
+                         "read_raster: bands: `%s` is a method of rasters; name the band otherwise",
                          lua_tostring(L, -3));
             lua_pop(L, 1);
             add_band(L, bands, lua_tostring(L, -2));
@@ -152,7 +156,8 @@ static void check_size(lua_State *L, int options, int *w, int *h)
     }
     for (int i = 0; i < 2; i++)
         if (!(side[i] >= 1 && side[i] <= MG_RASTER_MAX_SIDE) || side[i] != floor(side[i]))
-            vm_raise(L, MG_E_ARGUMENT, "read_raster: size: expected { width, height } in pixels, each 1 to %d",
+            vm_raise(L, MG_E_ARGUMENT,
+                     "read_raster: size: expected { width, height } in pixels, each 1 to %d",
                      MG_RASTER_MAX_SIDE);
     *w = (int)side[0];
     *h = (int)side[1];
@@ -169,8 +174,8 @@ static void add_margin(struct mg_grid *grid, int margin)
 }
 
 /* A grid in a CRS of the author's choice. */
-static void grid_in_crs(lua_State *L, const struct mg_bounds *degrees, const char *crs, double resolution, int w, int h,
-                        struct mg_grid *grid)
+static void grid_in_crs(lua_State *L, const struct mg_bounds *degrees, const char *crs,
+                        double resolution, int w, int h, struct mg_grid *grid)
 {
     struct mg_errmsg why = {""};
     struct mg_transform *transform = NULL;
@@ -179,17 +184,21 @@ static void grid_in_crs(lua_State *L, const struct mg_bounds *degrees, const cha
     if (transform)
         vm_check(L, "read_raster: crs", mg_transform_bounds(transform, b, &b, &why), &why);
     if (resolution > 0) {
-        double columns = ceil((b.xmax - b.xmin) / resolution - 1e-9), rows = ceil((b.ymax - b.ymin) / resolution - 1e-9);
+        double columns = ceil((b.xmax - b.xmin) / resolution - 1e-9),
+               rows = ceil((b.ymax - b.ymin) / resolution - 1e-9);
         if (!(columns <= MG_RASTER_MAX_SIDE && rows <= MG_RASTER_MAX_SIDE))
-            vm_raise(L, MG_E_ARGUMENT, "read_raster: resolution: %g makes %.0f x %.0f pixels; each side is at most %d",
-                     resolution, columns, rows, MG_RASTER_MAX_SIDE);
+            vm_raise(
+                L, MG_E_ARGUMENT,
+                "read_raster: resolution: %g makes %.0f x %.0f pixels; each side is at most %d",
+                resolution, columns, rows, MG_RASTER_MAX_SIDE);
         w = columns < 1 ? 1 : (int)columns;
         h = rows < 1 ? 1 : (int)rows;
         b.xmax = b.xmin + w * resolution;
         b.ymin = b.ymax - h * resolution;
     }
     if (w < 1 || h < 1)
-        vm_raise(L, MG_E_ARGUMENT, "read_raster: with a crs, give a resolution (in its units) or a size");
+        vm_raise(L, MG_E_ARGUMENT,
+                 "read_raster: with a crs, give a resolution (in its units) or a size");
     *grid = (struct mg_grid){.crs = crs, .width = w, .height = h};
     const double gt[6] = {b.xmin, (b.xmax - b.xmin) / w, 0, b.ymax, 0, -(b.ymax - b.ymin) / h};
     memcpy(grid->geotransform, gt, sizeof gt);
@@ -214,11 +223,13 @@ static enum mg_err name_bands(struct mg_raster *raster, const struct bands *band
     return MG_OK;
 }
 
-/* read_raster(path, bounds or nil, { bands, resampling, resolution, size, crs, source_crs, margin }) -> raster */
+/* read_raster(path, bounds or nil, { bands, resampling, resolution, size, crs, source_crs, margin
+ * }) -> raster */
 static int l_read_raster(lua_State *L)
 {
     static const char what[] = "read_raster";
-    static const char *const keys[] = {"bands", "resampling", "resolution", "size", "crs", "source_crs", "margin", NULL};
+    static const char *const keys[] = {"bands", "resampling", "resolution", "size",
+                                       "crs",   "source_crs", "margin",     NULL};
     struct mg_errmsg why = {""};
     char path[1024], crs_text[4096];
     struct bands bands;
@@ -237,13 +248,16 @@ static int l_read_raster(lua_State *L)
     options.bands = bands.at;
     options.n_bands = bands.n;
     options.source_crs = text_option(L, 3, what, "source_crs");
-    const char *crs = text_option(L, 3, what, "crs"), *method = text_option(L, 3, what, "resampling");
+    const char *crs = text_option(L, 3, what, "crs"),
+               *method = text_option(L, 3, what, "resampling");
     double resolution = number_option(L, 3, what, "resolution", 0, 1e-9, 1e9);
     int margin = (int)number_option(L, 3, what, "margin", 0, 0, MAX_MARGIN);
     int found = method ? mg_resampling_find(mg_span(method)) : MG_NEAREST;
     if (found < 0)
-        vm_raise(L, MG_E_ARGUMENT, "%s: resampling: expected nearest, bilinear, cubic, average or mode, got \"%.40s\"",
-                 what, method);
+        vm_raise(
+            L, MG_E_ARGUMENT,
+            "%s: resampling: expected nearest, bilinear, cubic, average or mode, got \"%.40s\"",
+            what, method);
     options.resampling = (enum mg_resampling)found;
     if (resolution > 0 && w > 0)
         vm_raise(L, MG_E_ARGUMENT, "%s: give a resolution or a size, not both", what);
@@ -251,15 +265,21 @@ static int l_read_raster(lua_State *L)
     if (crs) {
         if (!has_bounds)
             vm_raise(L, MG_E_ARGUMENT, "%s: crs: needs bounds", what);
-        grid_in_crs(L, &bounds.b, crs, resolution, w ? w : bounds.has_tile ? bounds.size : 0,
-                    h ? h : bounds.has_tile ? bounds.size : 0, &grid);
+        grid_in_crs(L, &bounds.b, crs, resolution,
+                    w                 ? w
+                    : bounds.has_tile ? bounds.size
+                                      : 0,
+                    h                 ? h
+                    : bounds.has_tile ? bounds.size
+                                      : 0,
+                    &grid);
         add_margin(&grid, margin);
     } else if (bounds.has_tile && resolution == 0 && w == 0) {
         mg_grid_of_tile(bounds.tile, bounds.size, margin, &grid);
     } else {
         check_read(L, what, name, path,
-                   mg_grid_of_file(path, has_bounds ? &bounds.b : NULL, resolution, w, h, MAX_SIDE, &grid, crs_text,
-                                   &why),
+                   mg_grid_of_file(path, has_bounds ? &bounds.b : NULL, resolution, w, h, MAX_SIDE,
+                                   &grid, crs_text, &why),
                    &why);
         add_margin(&grid, margin);
     }
@@ -276,7 +296,8 @@ static int l_read_raster(lua_State *L)
 }
 
 /* columns = { "name", … } */
-static void check_columns(lua_State *L, int options, const char *columns[MAX_COLUMNS + 1], bool *given)
+static void check_columns(lua_State *L, int options, const char *columns[MAX_COLUMNS + 1],
+                          bool *given)
 {
     *given = false;
     if (!lua_istable(L, options))

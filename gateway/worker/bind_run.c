@@ -1,5 +1,5 @@
-/* Other UDFs: moon.run (lua/moon/run.lua). The host runs them in another worker; the value comes back in the internal
- * format, and what it depended on is a dependency of this run too. */
+/* Other UDFs: moon.run (lua/moon/run.lua). The host runs them in another worker; the value comes
+ * back in the internal format, and what it depended on is a dependency of this run too. */
 #include "vm.h"
 
 static int buffer_gc(lua_State *L)
@@ -35,7 +35,8 @@ static void pack_tile(struct mg_buf *args, struct mg_tile tile, int64_t *count)
     }
 }
 
-/* The arguments of the table at `index`. Bounds of a tile become z, x, y, which make the run a tile call. */
+/* The arguments of the table at `index`. Bounds of a tile become z, x, y, which make the run a tile
+ * call. */
 static int64_t pack_arguments(lua_State *L, int index, struct mg_buf *args)
 {
     int64_t count = 0;
@@ -68,7 +69,8 @@ static void take_deps(struct mg_vm *vm, struct mg_span deps)
     mg_unpack_init(&in, deps.data, deps.len);
     size_t n = deps.len ? mg_unpack_count(&in, 100000) : 0;
     for (size_t i = 0; i < n; i++) {
-        struct mg_span kind = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in), version = mg_unpack_bytes(&in);
+        struct mg_span kind = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in),
+                       version = mg_unpack_bytes(&in);
         static const char *const kinds[] = {"file", "url", "udf"};
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !in.failed; k++)
             if (mg_span_is(kind, kinds[k]))
@@ -113,9 +115,11 @@ static int l_call(lua_State *L)
         vm_raise(L, MG_E_INTERNAL, "run: %s: the answer is broken", name);
     take_deps(vm, result.deps);
     if (result.log.len)
-        vm_note(vm, "[%s] %.*s", name, (int)(result.log.len > 900 ? 900 : result.log.len), result.log.data);
+        vm_note(vm, "[%s] %.*s", name, (int)(result.log.len > 900 ? 900 : result.log.len),
+                result.log.data);
     if (result.err != MG_OK)
-        vm_raise(L, result.err, "run: %s: %.*s", name, (int)(result.message.len > 800 ? 800 : result.message.len),
+        vm_raise(L, result.err, "run: %s: %.*s", name,
+                 (int)(result.message.len > 800 ? 800 : result.message.len),
                  result.message.data ? result.message.data : "");
     vm_value_push(L, name, result.body);
     return 1;

@@ -1,7 +1,9 @@
-/* Tables: Arrow columns in one userdata, immutable. Rows are made into Lua values only where the author asks.
+/* Tables: Arrow columns in one userdata, immutable. Rows are made into Lua values only where the
+ * author asks.
  *
- * What the author chains (where, sort …) makes a list of row numbers in Lua (lua/moon/table.lua), and `take` gathers
- * them here. Geometry operations rebuild the geometry column alone and keep the others as they are. */
+ * What the author chains (where, sort …) makes a list of row numbers in Lua (lua/moon/table.lua),
+ * and `take` gathers them here. Geometry operations rebuild the geometry column alone and keep the
+ * others as they are. */
 #include "vm.h"
 
 #include <math.h>
@@ -93,9 +95,11 @@ static void push_time(lua_State *L, int64_t seconds, int64_t micros, bool date_o
         lua_pushnil(L);
         return;
     }
-    int n = snprintf(text, sizeof text, "%04d-%02d-%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
+    int n =
+        snprintf(text, sizeof text, "%04d-%02d-%02d", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday);
     if (!date_only) {
-        n += snprintf(text + n, sizeof text - (size_t)n, "T%02d:%02d:%02d", tm.tm_hour, tm.tm_min, tm.tm_sec);
+        n += snprintf(text + n, sizeof text - (size_t)n, "T%02d:%02d:%02d", tm.tm_hour, tm.tm_min,
+                      tm.tm_sec);
         if (micros)
             n += snprintf(text + n, sizeof text - (size_t)n, ".%06d", (int)micros);
         if (zoned)
@@ -104,7 +108,8 @@ static void push_time(lua_State *L, int64_t seconds, int64_t micros, bool date_o
     lua_pushstring(L, text);
 }
 
-static void push_cell(lua_State *L, const struct mg_table *table, int column, const struct mg_cell *cell)
+static void push_cell(lua_State *L, const struct mg_table *table, int column,
+                      const struct mg_cell *cell)
 {
     switch (cell->type) {
     case MG_CELL_NULL:
@@ -264,7 +269,8 @@ static int l_take(lua_State *L)
             h->rows[i] = (int64_t)lua_tonumber(L, -1) - 1;
             lua_pop(L, 1);
             if (h->rows[i] < 0 || h->rows[i] >= table->rows)
-                vm_raise(L, MG_E_ARGUMENT, "take: expected rows from 1 to %lld", (long long)table->rows);
+                vm_raise(L, MG_E_ARGUMENT, "take: expected rows from 1 to %lld",
+                         (long long)table->rows);
         }
     }
     if (lua_istable(L, 3)) {
@@ -277,7 +283,9 @@ static int l_take(lua_State *L)
             lua_pop(L, 1);
         }
     }
-    vm_check(L, "take", mg_table_take(table, h->rows, n, n_columns ? columns : NULL, n_columns, &out, &why), &why);
+    vm_check(L, "take",
+             mg_table_take(table, h->rows, n, n_columns ? columns : NULL, n_columns, &out, &why),
+             &why);
     vm_push_table(L, out);
     return 1;
 }
@@ -291,8 +299,8 @@ struct change_arguments {
     struct mg_transform *transform;
 };
 
-static enum mg_err change_one(const struct change_arguments *a, struct mg_span wkb, struct mg_buf *out,
-                              struct mg_errmsg *why)
+static enum mg_err change_one(const struct change_arguments *a, struct mg_span wkb,
+                              struct mg_buf *out, struct mg_errmsg *why)
 {
     switch (a->change) {
     case CHANGE_SIMPLIFY:
@@ -308,8 +316,8 @@ static enum mg_err change_one(const struct change_arguments *a, struct mg_span w
 }
 
 /* The table with its geometry changed row by row; clip drops rows of which nothing is left. */
-static void change_geometry(lua_State *L, const char *what, struct mg_table *table, const struct change_arguments *a,
-                            const char *crs)
+static void change_geometry(lua_State *L, const char *what, struct mg_table *table,
+                            const struct change_arguments *a, const char *crs)
 {
     struct mg_errmsg why = {""};
     struct mg_buf *out = vm_scratch(L, 3);
@@ -323,7 +331,8 @@ static void change_geometry(lua_State *L, const char *what, struct mg_table *tab
         vm_raise(L, MG_E_NOMEM, "%s: out of memory", what);
     int64_t kept = 0, at = 0;
     for (size_t batch = 0; batch < table->n_batches; batch++) {
-        vm_check(L, what, mg_cursor_open(table, batch, table->geometry, &h->cursors[batch], &why), &why);
+        vm_check(L, what, mg_cursor_open(table, batch, table->geometry, &h->cursors[batch], &why),
+                 &why);
         for (int64_t row = 0; row < table->batches[batch].length; row++, at++) {
             struct mg_cell cell;
             struct mg_bounds left;
@@ -332,7 +341,8 @@ static void change_geometry(lua_State *L, const char *what, struct mg_table *tab
                 out->len = 0;
                 vm_check(L, what, change_one(a, cell.s, out, &why), &why);
                 vm_check(L, what, mg_buf_status(out, &why), &why);
-                if (a->change == CHANGE_CLIP && !mg_wkb_bounds((struct mg_span){out->data, out->len}, &left))
+                if (a->change == CHANGE_CLIP &&
+                    !mg_wkb_bounds((struct mg_span){out->data, out->len}, &left))
                     continue;
                 cell.s = (struct mg_span){out->data, out->len};
                 mg_table_builder_set(h->builder, 0, &cell);
@@ -364,16 +374,22 @@ static void change_geometry(lua_State *L, const char *what, struct mg_table *tab
     vm_push_table(L, result);
 }
 
-static const char *crs_of(const struct mg_table *table) { return table->crs ? table->crs : "EPSG:4326"; }
+static const char *crs_of(const struct mg_table *table)
+{
+    return table->crs ? table->crs : "EPSG:4326";
+}
 
-/* t:simplify(tolerance [, keep_topology]) -> table; in units of the coordinates (degrees: bounds:pixel_size()) */
+/* t:simplify(tolerance [, keep_topology]) -> table; in units of the coordinates (degrees:
+ * bounds:pixel_size()) */
 static int l_simplify(lua_State *L)
 {
     struct mg_table *table = check(L, "simplify", 1);
     if (lua_type(L, 2) != LUA_TNUMBER || !(lua_tonumber(L, 2) >= 0))
         vm_bad(L, "simplify", "a tolerance in units of the coordinates", 2);
-    const struct change_arguments a = {.change = CHANGE_SIMPLIFY, .number = lua_tonumber(L, 2),
-                                       .keep_topology = lua_isnoneornil(L, 3) || lua_toboolean(L, 3)};
+    const struct change_arguments a = {.change = CHANGE_SIMPLIFY,
+                                       .number = lua_tonumber(L, 2),
+                                       .keep_topology =
+                                           lua_isnoneornil(L, 3) || lua_toboolean(L, 3)};
     change_geometry(L, "simplify", table, &a, crs_of(table));
     return 1;
 }
@@ -411,7 +427,8 @@ static int l_reproject(lua_State *L)
     struct change_arguments a = {.change = CHANGE_REPROJECT};
     if (lua_type(L, 2) != LUA_TSTRING)
         vm_bad(L, "reproject", "a CRS such as \"EPSG:3857\"", 2);
-    vm_check(L, "reproject", mg_transform_get(crs_of(table), lua_tostring(L, 2), &a.transform, &why), &why);
+    vm_check(L, "reproject",
+             mg_transform_get(crs_of(table), lua_tostring(L, 2), &a.transform, &why), &why);
     if (!a.transform) {
         lua_settop(L, 1);
         return 1;
@@ -451,7 +468,8 @@ static void plan_value(lua_State *L, struct planned *p, size_t row)
         if (json && !lua_istable(L, -1)) {
             struct mg_buf *got = vm_scratch(L, 0);
             vm_describe(L, -1, got);
-            vm_raise(L, MG_E_ARGUMENT, "table: column %s, row %zu: %s cannot be in a table", p->name, row, got->data);
+            vm_raise(L, MG_E_ARGUMENT, "table: column %s, row %zu: %s cannot be in a table",
+                     p->name, row, got->data);
         }
     }
     if (!p->known) {
@@ -460,15 +478,18 @@ static void plan_value(lua_State *L, struct planned *p, size_t row)
         p->known = true;
     } else if (p->type == MG_COL_INT64 && type == MG_COL_DOUBLE) {
         p->type = MG_COL_DOUBLE;
-    } else if (!(p->type == MG_COL_DOUBLE && type == MG_COL_INT64) && (p->type != type || p->json != json)) {
+    } else if (!(p->type == MG_COL_DOUBLE && type == MG_COL_INT64) &&
+               (p->type != type || p->json != json)) {
         struct mg_buf *got = vm_scratch(L, 0);
         vm_describe(L, -1, got);
-        vm_raise(L, MG_E_ARGUMENT, "table: column %s, row %zu: %s, but the rows before have another type", p->name, row,
-                 got->data);
+        vm_raise(L, MG_E_ARGUMENT,
+                 "table: column %s, row %zu: %s, but the rows before have another type", p->name,
+                 row, got->data);
     }
 }
 
-static void set_cell(lua_State *L, struct mg_table_builder *builder, int column, const struct planned *p)
+static void set_cell(lua_State *L, struct mg_table_builder *builder, int column,
+                     const struct planned *p)
 {
     struct mg_cell cell = {.type = MG_CELL_NULL};
     struct mg_errmsg why = {""};
@@ -539,8 +560,10 @@ static int l_build(lua_State *L)
                 if (g && !crs)
                     crs = vm_crs(g);
                 else if (g && strcmp(crs, vm_crs(g)) != 0)
-                    vm_raise(L, MG_E_ARGUMENT, "table: row %zu: the geometry is in %.40s, those before in %.40s; "
-                                               "reproject them", row, vm_crs(g), crs);
+                    vm_raise(L, MG_E_ARGUMENT,
+                             "table: row %zu: the geometry is in %.40s, those before in %.40s; "
+                             "reproject them",
+                             row, vm_crs(g), crs);
                 plan_value(L, &plan[c], row);
             }
             lua_pop(L, 1);
@@ -552,7 +575,8 @@ static int l_build(lua_State *L)
     if (!h->builder)
         vm_raise(L, MG_E_NOMEM, "out of memory");
     for (size_t c = 0; c < n_columns; c++)
-        if (mg_table_builder_column(h->builder, plan[c].name, plan[c].known ? plan[c].type : MG_COL_STRING) != (int)c)
+        if (mg_table_builder_column(h->builder, plan[c].name,
+                                    plan[c].known ? plan[c].type : MG_COL_STRING) != (int)c)
             vm_raise(L, MG_E_ARGUMENT, "table: column %s twice", plan[c].name);
     for (size_t row = 1; row <= n; row++) {
         lua_rawgeti(L, 1, (int)row);
@@ -612,8 +636,11 @@ static int table_index(lua_State *L)
         else
             lua_pushnil(L);
     } else {
-        vm_raise(L, MG_E_ARGUMENT, "a moon table has no `%.60s` (columns.%.60s gives a column, if there is one; there are "
-                                   "columns, names, crs, and methods)", key, key);
+        vm_raise(
+            L, MG_E_ARGUMENT,
+            "a moon table has no `%.60s` (columns.%.60s gives a column, if there is one; there are "
+            "columns, names, crs, and methods)",
+            key, key);
     }
     return 1;
 }
@@ -631,14 +658,19 @@ static int table_gc(lua_State *L)
 static int table_tostring(lua_State *L)
 {
     struct mg_table *table = check(L, "tostring", 1);
-    lua_pushfstring(L, "moon table, %d rows, %d columns", (int)table->rows, (int)table->schema.n_children);
+    lua_pushfstring(L, "moon table, %d rows, %d columns", (int)table->rows,
+                    (int)table->schema.n_children);
     return 1;
 }
 
 static void push_metatable(lua_State *L)
 {
-    static const luaL_Reg methods[] = {{"count", l_count},       {"rows", l_rows}, {"simplify", l_simplify},
-                                       {"centroid", l_centroid}, {"clip", l_clip}, {"reproject", l_reproject},
+    static const luaL_Reg methods[] = {{"count", l_count},
+                                       {"rows", l_rows},
+                                       {"simplify", l_simplify},
+                                       {"centroid", l_centroid},
+                                       {"clip", l_clip},
+                                       {"reproject", l_reproject},
                                        {NULL, NULL}};
     if (!luaL_newmetatable(L, TABLE_TYPE))
         return;
@@ -672,7 +704,8 @@ void vm_push_table(lua_State *L, struct mg_table *table)
 
 void vm_open_table(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"column", l_column}, {"take", l_take}, {"build", l_build}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"column", l_column}, {"take", l_take}, {"build", l_build}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
     push_metatable(L);
     lua_pop(L, 1);

@@ -1,4 +1,5 @@
-/* Bounds and tile maths: moon.bounds, moon.tile (lua/moon/tile.lua). Bounds are plain Lua tables with our metatable. */
+/* Bounds and tile maths: moon.bounds, moon.tile (lua/moon/tile.lua). Bounds are plain Lua tables
+ * with our metatable. */
 #include "vm.h"
 
 #include <math.h>
@@ -52,7 +53,8 @@ void vm_check_bounds(lua_State *L, const char *what, int index, struct vm_bounds
     if (!named && !listed)
         vm_bad(L, what, expected, index);
     if (!mg_bounds_valid(out->b))
-        vm_raise(L, MG_E_ARGUMENT, "%s: %g, %g, %g, %g are no bounds in degrees (xmin, ymin, xmax, ymax)", what,
+        vm_raise(L, MG_E_ARGUMENT,
+                 "%s: %g, %g, %g, %g are no bounds in degrees (xmin, ymin, xmax, ymax)", what,
                  out->b.xmin, out->b.ymin, out->b.xmax, out->b.ymax);
     double z, x, y, size;
     if (named && get_number(L, index, "z", 0, &z) && get_number(L, index, "x", 0, &x) &&
@@ -61,14 +63,16 @@ void vm_check_bounds(lua_State *L, const char *what, int index, struct vm_bounds
         struct mg_tile tile = {(int32_t)z, (int32_t)x, (int32_t)y};
         if (mg_tile_valid(tile)) {
             struct mg_bounds own = mg_tile_bounds(tile);
-            out->has_tile = fabs(own.xmin - out->b.xmin) < 1e-9 && fabs(own.ymin - out->b.ymin) < 1e-9 &&
-                            fabs(own.xmax - out->b.xmax) < 1e-9 && fabs(own.ymax - out->b.ymax) < 1e-9;
+            out->has_tile =
+                fabs(own.xmin - out->b.xmin) < 1e-9 && fabs(own.ymin - out->b.ymin) < 1e-9 &&
+                fabs(own.xmax - out->b.xmax) < 1e-9 && fabs(own.ymax - out->b.ymax) < 1e-9;
             out->tile = tile;
         }
         out->size = 256;
         if (get_number(L, index, "size", 0, &size)) {
             if (!(size >= 1 && size <= MG_RASTER_MAX_SIDE))
-                vm_raise(L, MG_E_ARGUMENT, "%s: size: expected 1 to %d pixels, got %g", what, MG_RASTER_MAX_SIDE, size);
+                vm_raise(L, MG_E_ARGUMENT, "%s: size: expected 1 to %d pixels, got %g", what,
+                         MG_RASTER_MAX_SIDE, size);
             out->size = (int)size;
         }
     }
@@ -166,19 +170,25 @@ static int bounds_tostring(lua_State *L)
     struct vm_bounds b;
     char text[160];
     vm_check_bounds(L, "tostring", 1, &b);
-    int n = snprintf(text, sizeof text, "bounds %.9g, %.9g, %.9g, %.9g", b.b.xmin, b.b.ymin, b.b.xmax, b.b.ymax);
+    int n = snprintf(text, sizeof text, "bounds %.9g, %.9g, %.9g, %.9g", b.b.xmin, b.b.ymin,
+                     b.b.xmax, b.b.ymax);
     if (b.has_tile)
-        snprintf(text + n, sizeof text - (size_t)n, " (tile %d/%d/%d)", b.tile.z, b.tile.x, b.tile.y);
+        snprintf(text + n, sizeof text - (size_t)n, " (tile %d/%d/%d)", b.tile.z, b.tile.x,
+                 b.tile.y);
     lua_pushstring(L, text);
     return 1;
 }
 
 void vm_push_bounds(lua_State *L, const struct vm_bounds *b)
 {
-    static const luaL_Reg methods[] = {{"pixel_size", l_pixel_size}, {"polygon", l_polygon},
-                                       {"center", l_center},         {"contains", l_contains},
-                                       {"intersects", l_intersects}, {"expand", l_expand},
-                                       {"list", l_list},             {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"pixel_size", l_pixel_size},
+                                       {"polygon", l_polygon},
+                                       {"center", l_center},
+                                       {"contains", l_contains},
+                                       {"intersects", l_intersects},
+                                       {"expand", l_expand},
+                                       {"list", l_list},
+                                       {NULL, NULL}};
     lua_createtable(L, 0, 8);
     set_number(L, "xmin", b->b.xmin);
     set_number(L, "ymin", b->b.ymin);
@@ -204,7 +214,8 @@ void vm_push_bounds(lua_State *L, const struct vm_bounds *b)
     lua_setmetatable(L, -2);
 }
 
-/* z, x, y as three numbers from `index`, or a table that has them; what follows is at the returned index. */
+/* z, x, y as three numbers from `index`, or a table that has them; what follows is at the returned
+ * index. */
 static int check_tile(lua_State *L, const char *what, int index, struct mg_tile *out)
 {
     double v[3];
@@ -222,10 +233,13 @@ static int check_tile(lua_State *L, const char *what, int index, struct mg_tile 
         }
         next = index + 3;
     }
-    bool fits = v[0] >= 0 && v[0] <= MG_TILE_MAX_ZOOM && v[1] >= 0 && v[1] < 1e9 && v[2] >= 0 && v[2] < 1e9;
-    *out = fits ? (struct mg_tile){(int32_t)v[0], (int32_t)v[1], (int32_t)v[2]} : (struct mg_tile){-1, 0, 0};
+    bool fits =
+        v[0] >= 0 && v[0] <= MG_TILE_MAX_ZOOM && v[1] >= 0 && v[1] < 1e9 && v[2] >= 0 && v[2] < 1e9;
+    *out = fits ? (struct mg_tile){(int32_t)v[0], (int32_t)v[1], (int32_t)v[2]}
+                : (struct mg_tile){-1, 0, 0};
     if (!fits || !mg_tile_valid(*out) || out->z != v[0] || out->x != v[1] || out->y != v[2])
-        vm_raise(L, MG_E_TILE_RANGE, "%s: there is no tile %.14g/%.14g/%.14g", what, v[0], v[1], v[2]);
+        vm_raise(L, MG_E_TILE_RANGE, "%s: there is no tile %.14g/%.14g/%.14g", what, v[0], v[1],
+                 v[2]);
     return next;
 }
 
@@ -264,7 +278,8 @@ static int l_tile_bounds(lua_State *L)
     if (!lua_isnoneornil(L, next)) {
         double size = luaL_checknumber(L, next);
         if (!(size >= 1 && size <= MG_RASTER_MAX_SIDE))
-            vm_raise(L, MG_E_ARGUMENT, "tile.bounds: size: expected 1 to %d pixels", MG_RASTER_MAX_SIDE);
+            vm_raise(L, MG_E_ARGUMENT, "tile.bounds: size: expected 1 to %d pixels",
+                     MG_RASTER_MAX_SIDE);
         b.size = (int)size;
     }
     b.b = mg_tile_bounds(b.tile);
@@ -291,7 +306,8 @@ static int l_estimate_zoom(lua_State *L)
     vm_check_bounds(L, "tile.estimate_zoom", 1, &b);
     double target = luaL_optnumber(L, 2, 1);
     if (!(target >= 1 && target <= 1e6))
-        vm_raise(L, MG_E_ARGUMENT, "tile.estimate_zoom: expected 1 to 1000000 tiles, got %g", target);
+        vm_raise(L, MG_E_ARGUMENT, "tile.estimate_zoom: expected 1 to 1000000 tiles, got %g",
+                 target);
     lua_pushinteger(L, mg_tile_estimate_zoom(b.b, (int)target));
     return 1;
 }
@@ -314,7 +330,8 @@ static int l_children(lua_State *L)
     struct mg_tile tile;
     check_tile(L, "tile.children", 1, &tile);
     if (tile.z >= MG_TILE_MAX_ZOOM)
-        vm_raise(L, MG_E_TILE_RANGE, "tile.children: there is nothing below zoom %d", MG_TILE_MAX_ZOOM);
+        vm_raise(L, MG_E_TILE_RANGE, "tile.children: there is nothing below zoom %d",
+                 MG_TILE_MAX_ZOOM);
     lua_createtable(L, 4, 0);
     for (int i = 0; i < 4; i++) {
         push_tile(L, (struct mg_tile){tile.z + 1, tile.x * 2 + i % 2, tile.y * 2 + i / 2});
@@ -337,13 +354,9 @@ static int l_parent(lua_State *L)
 
 void vm_open_tile(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"bounds", l_bounds},
-                                         {"tile_bounds", l_tile_bounds},
-                                         {"at", l_tile_at},
-                                         {"estimate_zoom", l_estimate_zoom},
-                                         {"quadkey", l_quadkey},
-                                         {"children", l_children},
-                                         {"parent", l_parent},
-                                         {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"bounds", l_bounds},   {"tile_bounds", l_tile_bounds},
+                                         {"at", l_tile_at},      {"estimate_zoom", l_estimate_zoom},
+                                         {"quadkey", l_quadkey}, {"children", l_children},
+                                         {"parent", l_parent},   {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

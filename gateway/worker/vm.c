@@ -1,7 +1,9 @@
-/* The Lua machine: compiles the library once, keeps one fresh state ready, and runs a request in it.
+/* The Lua machine: compiles the library once, keeps one fresh state ready, and runs a request in
+ * it.
  *
- * A run: load the UDF's file from the bundle (text), call it, call the function that it gave to moon.udf with the
- * arguments by name, make the answer. The used state is closed when the next one is made, between runs. */
+ * A run: load the UDF's file from the bundle (text), call it, call the function that it gave to
+ * moon.udf with the arguments by name, make the answer. The used state is closed when the next one
+ * is made, between runs. */
 #include "vm.h"
 
 #include "moongate/raster_read.h"
@@ -15,7 +17,9 @@
 struct vm_module vm_modules[VM_MAX_MODULES];
 size_t vm_n_modules;
 
-enum { EXTERN_FACTOR = 3 }; /* rasters and tables may take that many times the limit of the Lua heap */
+enum {
+    EXTERN_FACTOR = 3
+}; /* rasters and tables may take that many times the limit of the Lua heap */
 
 const struct vm_module *vm_module_find(struct mg_span name)
 {
@@ -58,7 +62,8 @@ static enum mg_err read_file(const char *path, struct mg_buf *out, struct mg_err
     return mg_buf_status(out, err);
 }
 
-static enum mg_err compile_module(lua_State *L, const char *dir, const char *file, struct mg_errmsg *err)
+static enum mg_err compile_module(lua_State *L, const char *dir, const char *file,
+                                  struct mg_errmsg *err)
 {
     char path[1024];
     struct mg_buf text;
@@ -77,7 +82,8 @@ static enum mg_err compile_module(lua_State *L, const char *dir, const char *fil
     lua_pushlstring(L, text.data ? text.data : "", text.len);
     lua_pushfstring(L, "=moon/%s", file);
     if (lua_pcall(L, 2, 1, 0) != 0) {
-        status = mg_err_set(err, MG_E_INTERNAL, "the Lua library is broken: %s", lua_tostring(L, -1));
+        status =
+            mg_err_set(err, MG_E_INTERNAL, "the Lua library is broken: %s", lua_tostring(L, -1));
         goto out;
     }
     const char *code = lua_tolstring(L, -1, &len);
@@ -150,9 +156,18 @@ static void reset(struct mg_buf *buf)
         buf->data[0] = 0;
 }
 
-#define EACH_BUF(vm, do) \
-    do(&(vm)->log); do(&(vm)->deps); do(&(vm)->seen); do(&(vm)->headers); do(&(vm)->mime); do(&(vm)->body); \
-    do(&(vm)->fault.message); do(&(vm)->fault.file); do(&(vm)->fault.traceback)
+typedef void buf_f(struct mg_buf *buf);
+
+static void each_buf(struct mg_vm *vm, buf_f *call)
+{
+    struct mg_buf *const all[] = {&vm->log,           &vm->deps,       &vm->seen,
+                                  &vm->headers,       &vm->mime,       &vm->body,
+                                  &vm->fault.message, &vm->fault.file, &vm->fault.traceback};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        call(all[i]);
+    for (int i = 0; i < VM_SCRATCH; i++)
+        call(&vm->scratch[i]);
+}
 
 enum mg_err mg_vm_new(const struct mg_vm_host *host, struct mg_vm **out, struct mg_errmsg *err)
 {
@@ -162,8 +177,9 @@ enum mg_err mg_vm_new(const struct mg_vm_host *host, struct mg_vm **out, struct 
     vm->host = *host;
     mg_vsimoon_install();
     if (!vm_state_open(vm)) {
-        enum mg_err status = mg_err_set(err, MG_E_INTERNAL, "the Lua machine does not start: %s",
-                                        vm->fault.message.data ? vm->fault.message.data : "out of memory");
+        enum mg_err status =
+            mg_err_set(err, MG_E_INTERNAL, "the Lua machine does not start: %s",
+                       vm->fault.message.data ? vm->fault.message.data : "out of memory");
         mg_vm_free(&vm);
         return status;
     }
@@ -176,9 +192,7 @@ void mg_vm_free(struct mg_vm **vm)
     if (!*vm)
         return;
     vm_state_close(*vm);
-    EACH_BUF(*vm, mg_buf_fini);
-    for (int i = 0; i < VM_SCRATCH; i++)
-        mg_buf_fini(&(*vm)->scratch[i]);
+    each_buf(*vm, mg_buf_fini);
     free(*vm);
     *vm = NULL;
 }
@@ -252,8 +266,8 @@ static void on_seen(void *context, const char *name, const char *version)
 }
 
 /* /vsimoon/ has one context for both; the host's fetch expects its own. */
-static enum mg_err on_fetch(void *context, const char *url, uint64_t offset, uint64_t bytes, int *fd,
-                            struct mg_errmsg *err)
+static enum mg_err on_fetch(void *context, const char *url, uint64_t offset, uint64_t bytes,
+                            int *fd, struct mg_errmsg *err)
 {
     struct mg_vm *vm = context;
     if (!vm->host.fetch)
@@ -303,7 +317,8 @@ static int run_protected(lua_State *L)
         vm_raise(L, MG_E_UDF_BROKEN, "%s", why.text);
     struct mg_span text = main_file(vm, chunk, sizeof chunk);
     if (!text.data)
-        vm_raise(L, MG_E_UDF_BROKEN, "there is no file %.*s.lua", (int)vm->request->udf.len, vm->request->udf.data);
+        vm_raise(L, MG_E_UDF_BROKEN, "there is no file %.*s.lua", (int)vm->request->udf.len,
+                 vm->request->udf.data);
     if (luaL_loadbufferx(L, text.data, text.len, chunk, "t") != 0)
         lua_error(L);
     lua_call(L, 0, 1);
@@ -382,9 +397,7 @@ static struct mg_span counted(struct mg_vm *vm, struct mg_buf *items, size_t n, 
 
 static void begin(struct mg_vm *vm, const struct mg_run_request *request, struct mg_span bundle)
 {
-    EACH_BUF(vm, reset);
-    for (int i = 0; i < VM_SCRATCH; i++)
-        reset(&vm->scratch[i]);
+    each_buf(vm, reset);
     vm->body.max_bytes = 0;
     vm->fault.err = MG_OK;
     vm->fault.line = 0;

@@ -1,8 +1,9 @@
 /* The Lua machine's inner interface: what vm*.c and bind_*.c share.
  *
- * One struct mg_vm a worker; one fresh lua_State a run. A state's allocator context is the mg_vm, so that every C
- * function finds it in O(1). Lua errors unwind C frames: whatever a C function holds while it calls Lua is either in
- * a userdata or in one of the run's scratch buffers. Worker process; single thread. */
+ * One struct mg_vm a worker; one fresh lua_State a run. A state's allocator context is the mg_vm,
+ * so that every C function finds it in O(1). Lua errors unwind C frames: whatever a C function
+ * holds while it calls Lua is either in a userdata or in one of the run's scratch buffers. Worker
+ * process; single thread. */
 #ifndef MOONGATE_WORKER_VM_H
 #define MOONGATE_WORKER_VM_H
 
@@ -14,7 +15,13 @@
 #include <lua.h>
 #include <lualib.h>
 
-enum { VM_LOG_BYTES = 64 << 10, VM_SCRATCH = 6, VM_MAX_DEPTH = 64, VM_MAX_ARGS = 128, VM_MAX_MODULES = 64 };
+enum {
+    VM_LOG_BYTES = 64 << 10,
+    VM_SCRATCH = 6,
+    VM_MAX_DEPTH = 64,
+    VM_MAX_ARGS = 128,
+    VM_MAX_MODULES = 64
+};
 
 /* One module of the library as bytecode; made in mg_vm_setup, shared by all workers. */
 struct vm_module {
@@ -95,7 +102,8 @@ void vm_push_arguments(lua_State *L, int fn, int *n);
 void vm_pack_argument(lua_State *L, const char *name, int index, struct mg_buf *out);
 
 /* vm_value.c: what a UDF returned, made into the run's result. */
-void vm_finish(lua_State *L, int first, int n, struct mg_run_result *result, struct mg_value *value);
+void vm_finish(lua_State *L, int first, int n, struct mg_run_result *result,
+               struct mg_value *value);
 void vm_encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *result);
 /* vm_format.c: the internal value format. */
 void vm_value_store(lua_State *L, int index, struct mg_buf *out);
@@ -124,7 +132,8 @@ void vm_open_tile(lua_State *L);
 void vm_open_run(lua_State *L);
 void vm_open_read(lua_State *L); /* read_raster, read_vector: part of raster and table */
 
-/* Values of the library as userdata or tables with our metatables. to: NULL when it is none; check: raises. */
+/* Values of the library as userdata or tables with our metatables. to: NULL when it is none; check:
+ * raises. */
 struct vm_raster {
     struct mg_raster *raster;
     size_t bytes;
@@ -133,6 +142,12 @@ struct vm_raster {
 struct vm_raster *vm_to_raster(lua_State *L, int index);
 /* Takes the raster (also when it raises). */
 void vm_push_raster(lua_State *L, struct mg_raster *raster, int margin);
+
+struct vm_raster *vm_check_raster(lua_State *L, const char *what, int index);
+/* Checks before the work that what it makes, a raster like this one, fits into the run's memory. */
+void vm_raster_foresee(lua_State *L, const struct mg_raster *like, enum mg_sample sample);
+int vm_raster_colour(lua_State *L);    /* bind_colour.c */
+int vm_raster_hillshade(lua_State *L); /* bind_colour.c */
 
 struct mg_table *vm_to_table(lua_State *L, int index);
 void vm_push_table(lua_State *L, struct mg_table *table);
@@ -147,7 +162,10 @@ static inline struct mg_span vm_wkb(const struct vm_geometry *g)
 {
     return (struct mg_span){g->bytes, g->len};
 }
-static inline const char *vm_crs(const struct vm_geometry *g) { return g->bytes + g->len; }
+static inline const char *vm_crs(const struct vm_geometry *g)
+{
+    return g->bytes + g->len;
+}
 
 struct vm_bounds {
     struct mg_bounds b;
@@ -160,9 +178,11 @@ bool vm_is_bounds(lua_State *L, int index);
 void vm_check_bounds(lua_State *L, const char *what, int index, struct vm_bounds *out);
 void vm_push_bounds(lua_State *L, const struct vm_bounds *bounds);
 
-/* Options of a call: the table at `index` (or nil). Unknown names are errors: keys is NULL-terminated. */
+/* Options of a call: the table at `index` (or nil). Unknown names are errors: keys is
+ * NULL-terminated. */
 void vm_check_options(lua_State *L, const char *what, int index, const char *const *keys);
-/* Counts memory that Lua's collector does not see, and lets it run in time; raises when over the limit. */
+/* Counts memory that Lua's collector does not see, and lets it run in time; raises when over the
+ * limit. */
 void vm_charge(lua_State *L, size_t bytes);
 void vm_release(struct mg_vm *vm, size_t bytes);
 

@@ -33,8 +33,9 @@ static void push_geometry(lua_State *L, struct mg_span name, struct mg_span text
     size_t skip = 0;
     while (skip < text.len && (unsigned char)text.data[skip] <= ' ')
         skip++;
-    enum mg_err err = skip < text.len && text.data[skip] == '{' ? mg_wkb_from_geojson(text, wkb, &why)
-                                                                : mg_wkb_from_wkt(text, wkb, &why);
+    enum mg_err err = skip < text.len && text.data[skip] == '{'
+                          ? mg_wkb_from_geojson(text, wkb, &why)
+                          : mg_wkb_from_wkt(text, wkb, &why);
     if (err != MG_OK)
         vm_raise(L, MG_E_PARAMETER, "%.*s: %s", (int)name.len, name.data, why.text);
     vm_push_geometry(L, (struct mg_span){wkb->data, wkb->len}, "EPSG:4326");
@@ -109,7 +110,8 @@ void vm_push_arguments(lua_State *L, int fn, int *n)
     for (int i = 1; i <= VM_MAX_ARGS; i++) {
         luaL_checkstack(L, 4, "too many parameters");
         lua_pushvalue(L, fn);
-        const char *name = lua_getlocal(L, NULL, i); /* of a function that does not run: its parameters */
+        const char *name =
+            lua_getlocal(L, NULL, i); /* of a function that does not run: its parameters */
         lua_pop(L, 1);
         if (!name)
             break;

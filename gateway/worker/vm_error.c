@@ -1,8 +1,8 @@
 /* Errors of Lua code: objects with a name (err.def), a message and the author's own line.
  *
- * The author's code has chunk names that begin with '@' (the file in his bundle); the library is stripped bytecode
- * named "=?". So the author's line is that of the innermost '@' frame, and a traceback of '@' frames alone shows
- * nothing of the library. */
+ * The author's code has chunk names that begin with '@' (the file in his bundle); the library is
+ * stripped bytecode named "=?". So the author's line is that of the innermost '@' frame, and a
+ * traceback of '@' frames alone shows nothing of the library. */
 #include "vm.h"
 
 #include <stdarg.h>
@@ -180,10 +180,12 @@ void vm_error_object(lua_State *L)
     if (text && strcmp(text, "not enough memory") == 0)
         name = mg_err_name(MG_E_UDF_MEMORY);
     struct mg_buf *said = vm_scratch(L, 0);
-    /* A store into the result of a per-pixel loop is the only conversion to float that the library makes. */
+    /* A store into the result of a per-pixel loop is the only conversion to float that the library
+     * makes. */
     if (rest && strncmp(rest, "cannot convert '", 16) == 0 && strstr(rest, "' to 'float'")) {
         const char *kind = rest + 16;
-        mg_buf_printf(said, "map: the function gave %.*s for a pixel; return a number, or moon.nodata",
+        mg_buf_printf(said,
+                      "map: the function gave %.*s for a pixel; return a number, or moon.nodata",
                       (int)strcspn(kind, "'"), kind);
         name = mg_err_name(MG_E_ARGUMENT);
     } else if (rest) {
@@ -224,8 +226,9 @@ static void append_traceback(lua_State *L, struct mg_buf *out)
     }
 }
 
-/* `return moon.read_raster(…)` is a tail call, and takes the author's frame away. Then the line is the one in the
- * UDF's function that returns a call of what failed (the word before the first colon), else the function's own. */
+/* `return moon.read_raster(…)` is a tail call, and takes the author's frame away. Then the line is
+ * the one in the UDF's function that returns a call of what failed (the word before the first
+ * colon), else the function's own. */
 static int line_of_tail_call(struct mg_vm *vm, const char *message)
 {
     size_t word = strcspn(message, ": "), line = 1, found = 0;
@@ -236,7 +239,8 @@ static int line_of_tail_call(struct mg_vm *vm, const char *message)
         if (line < (size_t)vm->fn_line || line > (size_t)vm->fn_last)
             continue;
         const char *at = memmem(part.data, part.len, "return ", 7);
-        const char *call = at ? memmem(at, (size_t)(part.data + part.len - at), message, word) : NULL;
+        const char *call =
+            at ? memmem(at, (size_t)(part.data + part.len - at), message, word) : NULL;
         if (word > 2 && call && !found)
             found = line;
     }
@@ -274,7 +278,8 @@ int vm_on_error(lua_State *L)
     if (!fault->file.len && vm->fn_file[0] && message->data) {
         fault->line = line_of_tail_call(vm, message->data);
         mg_buf_str(&fault->file, vm->fn_file);
-        mg_buf_printf(&fault->traceback, "%s:%d: in the UDF's function", vm->fn_file, (int)fault->line);
+        mg_buf_printf(&fault->traceback, "%s:%d: in the UDF's function", vm->fn_file,
+                      (int)fault->line);
     }
     fault->err = err == MG_OK ? MG_E_UDF : err;
     if (fault->file.len && fault->line > 0)

@@ -1,19 +1,39 @@
-/* The internal value format: any value of Lua that the library knows, for child runs (and, later, function values).
+/* The internal value format: any value of Lua that the library knows, for child runs (and, later,
+ * function values).
  *
- * 8 bytes of magic, then one value: a shape byte, then by shape: nothing; 8 bytes of double; 64-bit length and bytes;
- * tables as a 64-bit count, then key, value …. Stored rasters and tables begin at a multiple of 64 bytes from the
- * start. Little-endian. The reader checks every length; rasters and tables are checked by their own readers. */
+ * 8 bytes of magic, then one value: a shape byte, then by shape: nothing; 8 bytes of double; 64-bit
+ * length and bytes; tables as a 64-bit count, then key, value …. Stored rasters and tables begin at
+ * a multiple of 64 bytes from the start. Little-endian. The reader checks every length; rasters and
+ * tables are checked by their own readers. */
 #include "vm.h"
 
 static const char MAGIC[8] = "MGVALUE1";
 
-enum shape { SHAPE_NIL = 'n', SHAPE_FALSE = 'f', SHAPE_TRUE = 't', SHAPE_NUMBER = 'd', SHAPE_STRING = 's', SHAPE_NULL = 'z',
-             SHAPE_MAP = 'm', SHAPE_RASTER = 'r', SHAPE_TABLE = 'a', SHAPE_GEOMETRY = 'g', SHAPE_BOUNDS = 'b',
-             SHAPE_RESPONSE = 'h', SHAPE_OBJECT = 'o' };
+enum shape {
+    SHAPE_NIL = 'n',
+    SHAPE_FALSE = 'f',
+    SHAPE_TRUE = 't',
+    SHAPE_NUMBER = 'd',
+    SHAPE_STRING = 's',
+    SHAPE_NULL = 'z',
+    SHAPE_MAP = 'm',
+    SHAPE_RASTER = 'r',
+    SHAPE_TABLE = 'a',
+    SHAPE_GEOMETRY = 'g',
+    SHAPE_BOUNDS = 'b',
+    SHAPE_RESPONSE = 'h',
+    SHAPE_OBJECT = 'o'
+};
 
-static void put_u64(struct mg_buf *out, uint64_t value) { mg_buf_put(out, &value, sizeof value); }
+static void put_u64(struct mg_buf *out, uint64_t value)
+{
+    mg_buf_put(out, &value, sizeof value);
+}
 
-static void put_double(struct mg_buf *out, double value) { mg_buf_put(out, &value, sizeof value); }
+static void put_double(struct mg_buf *out, double value)
+{
+    mg_buf_put(out, &value, sizeof value);
+}
 
 static void put_bytes(struct mg_buf *out, const char *data, size_t len)
 {
@@ -38,12 +58,14 @@ static void end_blob(struct mg_buf *out, size_t at, size_t begin)
         memcpy(out->data + at, &len, sizeof len);
 }
 
-static void store_map(lua_State *L, int index, char shape, struct mg_buf *out, size_t start, int depth);
+static void store_map(lua_State *L, int index, char shape, struct mg_buf *out, size_t start,
+                      int depth);
 
 static void store(lua_State *L, int index, struct mg_buf *out, size_t start, int depth)
 {
     if (depth > VM_MAX_DEPTH)
-        vm_raise(L, MG_E_UDF_TYPE, "tables are nested deeper than 64 (does a table contain itself?)");
+        vm_raise(L, MG_E_UDF_TYPE,
+                 "tables are nested deeper than 64 (does a table contain itself?)");
     luaL_checkstack(L, 8, "nested too deeply");
     struct vm_raster *raster;
     struct vm_geometry *geometry;
@@ -114,10 +136,12 @@ static void store(lua_State *L, int index, struct mg_buf *out, size_t start, int
     default:
         break;
     }
-    vm_raise(L, MG_E_UDF_TYPE, "a %s cannot be handed from one UDF to another", luaL_typename(L, index));
+    vm_raise(L, MG_E_UDF_TYPE, "a %s cannot be handed from one UDF to another",
+             luaL_typename(L, index));
 }
 
-static void store_map(lua_State *L, int index, char shape, struct mg_buf *out, size_t start, int depth)
+static void store_map(lua_State *L, int index, char shape, struct mg_buf *out, size_t start,
+                      int depth)
 {
     mg_buf_char(out, shape);
     size_t at = out->len;
@@ -261,7 +285,8 @@ static void load_value(struct reader *r, int depth)
         lua_newtable(L);
         for (uint64_t i = 0; i < count; i++) {
             load_value(r, depth + 1);
-            if (lua_isnil(L, -1) || (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) != lua_tonumber(L, -1)))
+            if (lua_isnil(L, -1) ||
+                (lua_type(L, -1) == LUA_TNUMBER && lua_tonumber(L, -1) != lua_tonumber(L, -1)))
                 broken(r);
             load_value(r, depth + 1);
             lua_rawset(L, -3);
@@ -279,7 +304,11 @@ static void load_value(struct reader *r, int depth)
 
 void vm_value_push(lua_State *L, const char *what, struct mg_span stored)
 {
-    struct reader r = {.L = L, .what = what, .start = stored.data, .at = stored.data, .end = stored.data + stored.len};
+    struct reader r = {.L = L,
+                       .what = what,
+                       .start = stored.data,
+                       .at = stored.data,
+                       .end = stored.data + stored.len};
     if (stored.len < sizeof MAGIC || memcmp(stored.data, MAGIC, sizeof MAGIC) != 0)
         broken(&r);
     r.at += sizeof MAGIC;

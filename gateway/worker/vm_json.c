@@ -1,7 +1,9 @@
-/* JSON of Lua values: our own writer (limits, sorted keys, errors that name the place), lua-cjson as the reader.
+/* JSON of Lua values: our own writer (limits, sorted keys, errors that name the place), lua-cjson
+ * as the reader.
  *
- * Keys are sorted, so equal values give equal bytes. An empty table is a list. NaN and infinities are null. A
- * geometry is GeoJSON, bounds are a list of four numbers. Cost: O(n log n) in the keys of each object. */
+ * Keys are sorted, so equal values give equal bytes. An empty table is a list. NaN and infinities
+ * are null. A geometry is GeoJSON, bounds are a list of four numbers. Cost: O(n log n) in the keys
+ * of each object. */
 #include "vm.h"
 
 #include <math.h>
@@ -31,8 +33,9 @@ static bool refuse(struct writer *w, const char *sentence)
 static size_t enter(struct writer *w, const char *key, lua_Integer i)
 {
     size_t before = w->path_len;
-    int n = key ? snprintf(w->path + before, sizeof w->path - before, "%s%.40s", before ? "." : "", key)
-                : snprintf(w->path + before, sizeof w->path - before, "[%d]", (int)i);
+    int n =
+        key ? snprintf(w->path + before, sizeof w->path - before, "%s%.40s", before ? "." : "", key)
+            : snprintf(w->path + before, sizeof w->path - before, "[%d]", (int)i);
     w->path_len = before + (size_t)(n < 0 ? 0 : n);
     if (w->path_len >= sizeof w->path)
         w->path_len = sizeof w->path - 1;
@@ -124,7 +127,8 @@ static bool write_table(struct writer *w, int index, int depth)
         }
     }
     if (named && listed)
-        return refuse(w, "the table has both list items and named values; JSON holds one or the other");
+        return refuse(
+            w, "the table has both list items and named values; JSON holds one or the other");
     if (listed && (size_t)highest != listed)
         return refuse(w, "the list has holes; put moon.json.null where a value is missing");
     if (!named && luaL_getmetafield(L, index, "__moon_object")) {
@@ -132,7 +136,8 @@ static bool write_table(struct writer *w, int index, int depth)
         mg_buf_str(w->out, "{}");
         return true;
     }
-    return named ? write_object(w, index, named, depth) : write_list(w, index, (lua_Integer)listed, depth);
+    return named ? write_object(w, index, named, depth)
+                 : write_list(w, index, (lua_Integer)listed, depth);
 }
 
 static bool write_value(struct writer *w, int index, int depth)
@@ -196,9 +201,11 @@ static bool write_value(struct writer *w, int index, int depth)
             return refuse(w, "the geometry cannot be GeoJSON");
         }
         if (vm_to_raster(L, index))
-            return refuse(w, "a raster cannot be a part of JSON; return it alone, or its :stats(…)");
+            return refuse(w,
+                          "a raster cannot be a part of JSON; return it alone, or its :stats(…)");
         if (vm_to_table(L, index))
-            return refuse(w, "a moon table cannot be a part of JSON; return it alone, or its :rows()");
+            return refuse(w,
+                          "a moon table cannot be a part of JSON; return it alone, or its :rows()");
         break;
     }
     default:

@@ -1,7 +1,9 @@
-/* A fresh Lua state: bounded memory, the allow-listed environment, the library loaded lazily from bytecode.
+/* A fresh Lua state: bounded memory, the allow-listed environment, the library loaded lazily from
+ * bytecode.
  *
- * Nothing of an earlier run is in it, so a run can poison only itself. The allow-list is hygiene (good errors, no
- * accidents); the sandboxed process is the boundary. Text only is loaded: bytecode can crash the machine. */
+ * Nothing of an earlier run is in it, so a run can poison only itself. The allow-list is hygiene
+ * (good errors, no accidents); the sandboxed process is the boundary. Text only is loaded: bytecode
+ * can crash the machine. */
 #include "vm.h"
 
 #include <stdio.h>
@@ -11,17 +13,28 @@
 static const struct {
     const char *name, *module;
 } lazy[] = {
-    {"read_raster", "raster"}, {"raster", "raster"},     {"map", "raster"},       {"hillshade", "raster"},
-    {"colour", "raster"},      {"read_vector", "table"}, {"table", "table"},      {"geometry", "geometry"},
-    {"point", "geometry"},     {"bounds", "tile"},       {"tile", "tile"},        {"json", "json"},
-    {"run", "run"},            {"load", "run"},
+    {"read_raster", "raster"},
+    {"raster", "raster"},
+    {"map", "raster"},
+    {"hillshade", "raster"},
+    {"colour", "raster"},
+    {"read_vector", "table"},
+    {"table", "table"},
+    {"geometry", "geometry"},
+    {"point", "geometry"},
+    {"bounds", "tile"},
+    {"tile", "tile"},
+    {"json", "json"},
+    {"run", "run"},
+    {"load", "run"},
 };
 /* Names of moon that the core itself has, for the error that lists all. */
 static const char core_names[] = "udf, type, response, try, log, range, nodata, null";
 
 /* Module names that a UDF's own file must not have. */
-static const char *const reserved[] = {"moon", "string", "table", "math", "bit", "os", "io", "debug", "package",
-                                       "coroutine", "jit", "ffi", "cjson", "utf8", NULL};
+static const char *const reserved[] = {"moon", "string", "table", "math",    "bit",
+                                       "os",   "io",     "debug", "package", "coroutine",
+                                       "jit",  "ffi",    "cjson", "utf8",    NULL};
 
 static void *allocate(void *ud, void *old, size_t old_bytes, size_t bytes)
 {
@@ -56,7 +69,8 @@ void vm_load_module(lua_State *L, const char *name)
 {
     const struct vm_module *module = vm_module_find(mg_span(name));
     if (!module)
-        vm_raise(L, MG_E_INTERNAL, "the library has no module %s: the installation is not complete", name);
+        vm_raise(L, MG_E_INTERNAL, "the library has no module %s: the installation is not complete",
+                 name);
     if (luaL_loadbufferx(L, module->code, module->len, "=?", "b") != 0)
         lua_error(L);
     lua_getfield(L, LUA_REGISTRYINDEX, "moon");
@@ -88,9 +102,10 @@ static int l_open(lua_State *L)
     static const struct {
         const char *name;
         void (*open)(lua_State *L);
-    } groups[] = {{"core", vm_open_core},         {"json", vm_open_json},   {"geometry", vm_open_geometry},
-                  {"raster", vm_open_raster},     {"table", vm_open_table}, {"tile", vm_open_tile},
-                  {"run", vm_open_run}};
+    } groups[] = {
+        {"core", vm_open_core},     {"json", vm_open_json},   {"geometry", vm_open_geometry},
+        {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
+        {"run", vm_open_run}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         if (strcmp(groups[i].name, name) == 0) {
@@ -163,7 +178,8 @@ static int require_library(lua_State *L, const char *name)
     if (name[4]) {
         lua_getfield(L, -1, name + 5);
         if (!lua_istable(L, -1))
-            vm_raise(L, MG_E_ARGUMENT, "require: %s is no module (moon.%s is a function of moon)", name, name + 5);
+            vm_raise(L, MG_E_ARGUMENT, "require: %s is no module (moon.%s is a function of moon)",
+                     name, name + 5);
     }
     return 1;
 }
@@ -181,7 +197,8 @@ static int l_require(lua_State *L)
     lua_getfield(L, LUA_REGISTRYINDEX, "moon.loaded"); /* 2 */
     lua_getfield(L, 2, name);
     if (lua_islightuserdata(L, 3))
-        vm_raise(L, MG_E_ARGUMENT, "require: %s requires itself, through the modules that it requires", name);
+        vm_raise(L, MG_E_ARGUMENT,
+                 "require: %s requires itself, through the modules that it requires", name);
     if (!lua_isnil(L, 3))
         return 1;
     char file[160];
@@ -192,8 +209,8 @@ static int l_require(lua_State *L)
     if (!text.data) {
         struct mg_buf *have = vm_scratch(L, 1);
         list_modules(vm->bundle, have);
-        vm_raise(L, MG_E_ARGUMENT, "require: no module %s (there are moon, and of this UDF: %s)", name,
-                 have->len ? have->data : "none");
+        vm_raise(L, MG_E_ARGUMENT, "require: no module %s (there are moon, and of this UDF: %s)",
+                 name, have->len ? have->data : "none");
     }
     if (luaL_loadbufferx(L, text.data, text.len, file, "t") != 0)
         lua_error(L);
@@ -291,7 +308,8 @@ static void hide_global(lua_State *L, const char *name)
 
 static void restrict_environment(lua_State *L)
 {
-    static const char *const gone[] = {"dofile", "loadfile", "getfenv", "setfenv", "newproxy", "module", "gcinfo", NULL};
+    static const char *const gone[] = {"dofile",   "loadfile", "getfenv", "setfenv",
+                                       "newproxy", "module",   "gcinfo",  NULL};
     for (const char *const *name = gone; *name; name++) {
         lua_pushnil(L);
         lua_setglobal(L, *name);
@@ -334,12 +352,16 @@ static int open_state(lua_State *L)
     hide_global(L, "jit");
     lua_getglobal(L, "loadstring");
     lua_setfield(L, -2, "loadstring");
-    static const luaL_Reg inner[] = {{"open", l_open}, {"ffi", l_ffi}, {"jit_util", l_jit_util}, {NULL, NULL}};
+    static const luaL_Reg inner[] = {
+        {"open", l_open}, {"ffi", l_ffi}, {"jit_util", l_jit_util}, {NULL, NULL}};
     luaL_register(L, NULL, inner);
     lua_setfield(L, LUA_REGISTRYINDEX, "moon.inner");
     restrict_environment(L);
-    static const luaL_Reg globals[] = {{"require", l_require}, {"load", l_load}, {"loadstring", l_load},
-                                       {"print", l_print},     {NULL, NULL}};
+    static const luaL_Reg globals[] = {{"require", l_require},
+                                       {"load", l_load},
+                                       {"loadstring", l_load},
+                                       {"print", l_print},
+                                       {NULL, NULL}};
     for (const luaL_Reg *f = globals; f->name; f++) {
         lua_pushcfunction(L, f->func);
         lua_setglobal(L, f->name);
@@ -391,7 +413,8 @@ bool vm_bundle_check(struct mg_span bundle, struct mg_errmsg *why)
         char file[32];
         snprintf(file, sizeof file, "%s.lua", *name);
         if (vm_bundle_file(bundle, mg_span(file)).data) {
-            mg_err_set(why, MG_E_UDF_BROKEN, "%s: the library has a module %s; rename this file", file, *name);
+            mg_err_set(why, MG_E_UDF_BROKEN, "%s: the library has a module %s; rename this file",
+                       file, *name);
             return false;
         }
     }

@@ -1,7 +1,7 @@
 /* What a UDF returned, made into the answer of the run: shape, codec, body.
  *
- * vm_finish runs protected, inside the state: it turns Lua values into a struct mg_value that borrows from the state.
- * vm_encode runs after it, outside of Lua, while the state still lives. */
+ * vm_finish runs protected, inside the state: it turns Lua values into a struct mg_value that
+ * borrows from the state. vm_encode runs after it, outside of Lua, while the state still lives. */
 #include "vm.h"
 
 #include "moongate/raster_ops.h"
@@ -62,8 +62,9 @@ static bool put_layers(lua_State *L, int index, struct mg_value *value)
         other += vm_to_raster(L, -1) != NULL || (!named && vm_to_table(L, -1) != NULL);
     }
     if (other)
-        vm_raise(L, MG_E_UDF_TYPE, "result: a table of results can hold named moon tables only (rasters would need a "
-                                   "zip, which this version does not make); return one of them");
+        vm_raise(L, MG_E_UDF_TYPE,
+                 "result: a table of results can hold named moon tables only (rasters would need a "
+                 "zip, which this version does not make); return one of them");
     if (n == 0 || tables != n)
         return false;
     if (n > 64)
@@ -83,7 +84,8 @@ static bool put_layers(lua_State *L, int index, struct mg_value *value)
     return true;
 }
 
-/* Raster, bounds: the bounds place the raster; one that others share (a band of another) is copied first. */
+/* Raster, bounds: the bounds place the raster; one that others share (a band of another) is copied
+ * first. */
 static struct mg_raster *place_raster(lua_State *L, struct mg_raster *raster, int index)
 {
     struct mg_errmsg why = {""};
@@ -101,22 +103,25 @@ static struct mg_raster *place_raster(lua_State *L, struct mg_raster *raster, in
     free(raster->crs);
     raster->crs = crs;
     raster->has_georef = true;
-    const double gt[6] = {b.b.xmin, (b.b.xmax - b.b.xmin) / raster->width, 0,
-                          b.b.ymax, 0, -(b.b.ymax - b.b.ymin) / raster->height};
+    const double gt[6] = {b.b.xmin, (b.b.xmax - b.b.xmin) / raster->width,  0, b.b.ymax,
+                          0,        -(b.b.ymax - b.b.ymin) / raster->height};
     memcpy(raster->geotransform, gt, sizeof gt);
     return raster;
 }
 
 static bool token_char(char c)
 {
-    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+    return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' ||
+           c == '_';
 }
 
 /* The headers of moon.response; what frames a message is ours alone. */
 static void put_headers(lua_State *L, int index)
 {
-    static const char *const ours[] = {"connection", "content-length", "transfer-encoding", "content-encoding", "date",
-                                       "keep-alive", "trailer", "upgrade", "set-cookie", "content-type", NULL};
+    static const char *const ours[] = {
+        "connection", "content-length", "transfer-encoding", "content-encoding", "date",
+        "keep-alive", "trailer",        "upgrade",           "set-cookie",       "content-type",
+        NULL};
     struct mg_vm *vm = vm_of(L);
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
         if (lua_type(L, -2) != LUA_TSTRING || !(lua_isstring(L, -1) || lua_isnumber(L, -1)))
@@ -131,8 +136,10 @@ static void put_headers(lua_State *L, int index)
         for (size_t i = 0; ok && i < len; i++)
             ok = (unsigned char)text[i] >= 32 && text[i] != 127;
         if (!ok)
-            vm_raise(L, MG_E_ARGUMENT, "response: headers: %.60s: a name of letters and digits, and a text of one line",
-                     name);
+            vm_raise(
+                L, MG_E_ARGUMENT,
+                "response: headers: %.60s: a name of letters and digits, and a text of one line",
+                name);
         for (const char *const *o = ours; *o; o++)
             if (strcasecmp(name, *o) == 0)
                 vm_raise(L, MG_E_ARGUMENT, "response: headers: %s is set by the server", name);
@@ -143,9 +150,11 @@ static void put_headers(lua_State *L, int index)
     }
 }
 
-static void finish_value(lua_State *L, int index, int bounds, struct mg_run_result *result, struct mg_value *value);
+static void finish_value(lua_State *L, int index, int bounds, struct mg_run_result *result,
+                         struct mg_value *value);
 
-static void finish_response(lua_State *L, int index, struct mg_run_result *result, struct mg_value *value)
+static void finish_response(lua_State *L, int index, struct mg_run_result *result,
+                            struct mg_value *value)
 {
     struct mg_vm *vm = vm_of(L);
     lua_getfield(L, index, "status");
@@ -164,7 +173,8 @@ static void finish_response(lua_State *L, int index, struct mg_run_result *resul
         for (size_t i = 0; ok && i < len; i++)
             ok = (unsigned char)type[i] >= 32 && (unsigned char)type[i] < 127;
         if (!ok)
-            vm_raise(L, MG_E_ARGUMENT, "response: type: expected a media type such as \"text/plain\"");
+            vm_raise(L, MG_E_ARGUMENT,
+                     "response: type: expected a media type such as \"text/plain\"");
         mg_buf_put(&vm->mime, type, len);
     }
     lua_getfield(L, index, "body");
@@ -184,7 +194,8 @@ static void finish_response(lua_State *L, int index, struct mg_run_result *resul
     finish_value(L, body, 0, result, value);
 }
 
-static void finish_value(lua_State *L, int index, int bounds, struct mg_run_result *result, struct mg_value *value)
+static void finish_value(lua_State *L, int index, int bounds, struct mg_run_result *result,
+                         struct mg_value *value)
 {
     struct vm_geometry *geometry;
     switch (lua_type(L, index)) {
@@ -207,9 +218,10 @@ static void finish_value(lua_State *L, int index, int bounds, struct mg_run_resu
         }
         if (!vm_is_bounds(L, index) && put_layers(L, index, value)) {
             if (!vm_of(L)->request->has_tile)
-                vm_raise(L, MG_E_NOT_ACCEPTABLE, "named results are the layers of one mvt on a tile call; on a file "
-                                                 "call they would be a zip, which this version does not make: return "
-                                                 "one table");
+                vm_raise(L, MG_E_NOT_ACCEPTABLE,
+                         "named results are the layers of one mvt on a tile call; on a file "
+                         "call they would be a zip, which this version does not make: return "
+                         "one table");
             return;
         }
         put_json(L, index, value);
@@ -238,8 +250,10 @@ static void finish_value(lua_State *L, int index, int bounds, struct mg_run_resu
     }
     struct mg_buf *got = vm_scratch(L, 0);
     vm_describe(L, index, got);
-    vm_raise(L, MG_E_UDF_TYPE, "the UDF returned %s, which cannot be an answer (a raster, table, geometry, string, "
-                               "number, boolean, plain table, moon.response or nil can)", got->data);
+    vm_raise(L, MG_E_UDF_TYPE,
+             "the UDF returned %s, which cannot be an answer (a raster, table, geometry, string, "
+             "number, boolean, plain table, moon.response or nil can)",
+             got->data);
 }
 
 void vm_finish(lua_State *L, int first, int n, struct mg_run_result *result, struct mg_value *value)
@@ -303,7 +317,8 @@ static enum mg_err read_options(const struct mg_run_request *request, const stru
     mg_unpack_init(&in, request->options.data, request->options.len);
     size_t n = request->options.len ? mg_unpack_count(&in, 64) : 0;
     for (size_t i = 0; i < n; i++) {
-        struct mg_span format = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in), text = mg_unpack_bytes(&in);
+        struct mg_span format = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in),
+                       text = mg_unpack_bytes(&in);
         if (in.failed || mg_codec_find(format) != codec)
             continue;
         size_t index;
@@ -317,7 +332,8 @@ static enum mg_err read_options(const struct mg_run_request *request, const stru
 }
 
 /* Nothing on a tile call: transparent pixels, or no features. */
-static enum mg_err empty_value(const struct mg_codec *codec, int size, struct mg_value *value, struct mg_errmsg *why)
+static enum mg_err empty_value(const struct mg_codec *codec, int size, struct mg_value *value,
+                               struct mg_errmsg *why)
 {
     if (codec->shapes & MG_SHAPE_RASTER) {
         enum mg_err err = mg_raster_new(size, size, 1, MG_U8, &value->raster, why);
@@ -368,8 +384,12 @@ static enum mg_err encode(struct mg_vm *vm, struct mg_value *value, struct mg_ru
     err = read_options(request, codec, options, why);
     if (err != MG_OK)
         return err;
-    const struct mg_codec_job job = {.value = value, .options = options, .tile = request->has_tile ? &tile : NULL,
-                                     .tile_size = size, .header = note_header, .context = vm};
+    const struct mg_codec_job job = {.value = value,
+                                     .options = options,
+                                     .tile = request->has_tile ? &tile : NULL,
+                                     .tile_size = size,
+                                     .header = note_header,
+                                     .context = vm};
     vm->body.max_bytes = (size_t)request->result_bytes;
     err = mg_encode(codec, &job, &vm->body, why);
     return err != MG_OK ? err : mg_buf_status(&vm->body, why);
@@ -381,12 +401,13 @@ void vm_encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *r
     bool ours = result->empty; /* then the value is made here, else it belongs to the state */
     if (vm->mime.len && value->text.data && value->shape) {
         result->mime = (struct mg_span){vm->mime.data, vm->mime.len};
-        result->compressible = mg_span_starts(result->mime, "text/") || strstr(vm->mime.data, "json") != NULL ||
-                               strstr(vm->mime.data, "xml") != NULL || strstr(vm->mime.data, "javascript") != NULL;
+        result->compressible =
+            mg_span_starts(result->mime, "text/") || strstr(vm->mime.data, "json") != NULL ||
+            strstr(vm->mime.data, "xml") != NULL || strstr(vm->mime.data, "javascript") != NULL;
         if (value->text.len > (size_t)vm->request->result_bytes) {
             vm->fault.err = MG_E_UDF_OUTPUT;
-            mg_buf_printf(&vm->fault.message, "the result has %zu bytes; at most %lld are allowed", value->text.len,
-                          (long long)vm->request->result_bytes);
+            mg_buf_printf(&vm->fault.message, "the result has %zu bytes; at most %lld are allowed",
+                          value->text.len, (long long)vm->request->result_bytes);
             return;
         }
         /* Copied: the state may be closed before the answer is sent. */

@@ -1,4 +1,5 @@
-/* Runs the tests in tests/lua, the examples in the annotations of the library, child runs and udfs/, through the machine. */
+/* Runs the tests in tests/lua, the examples in the annotations of the library, child runs and
+ * udfs/, through the machine. */
 #include "vm_harness.h"
 
 #include <dirent.h>
@@ -17,23 +18,29 @@ static char *read_all(const char *path)
 }
 
 /* A child run in a second machine: what the broker does with a second worker. */
-static enum mg_err call(void *context, const struct mg_run_request *request, struct mg_buf *result, struct mg_errmsg *err)
+static enum mg_err call(void *context, const struct mg_run_request *request, struct mg_buf *result,
+                        struct mg_errmsg *err)
 {
     (void)context;
-    static const char code[] = "local moon = require 'moon' return moon.udf(function(name, bounds)\n"
-                               "if name == 'fail' then error('no') end\n"
-                               "if name == 'raster' then return moon.read_raster('fd://L7_ETMs.tif', nil, { bands = 1 }) end\n"
-                               "if name == 'table' then return moon.table{ { a = 1, geometry = moon.point(1, 2) } } end\n"
-                               "if name == 'nested' then return { a = { 1, moon.null, moon.point(3, 4) }, b = 0/0, c = bounds } end\n"
-                               "return 'Hello from ' .. name .. '!' end, { name = 'x', bounds = moon.type.bounds })";
+    static const char code[] =
+        "local moon = require 'moon' return moon.udf(function(name, bounds)\n"
+        "if name == 'fail' then error('no') end\n"
+        "if name == 'raster' then return moon.read_raster('fd://L7_ETMs.tif', nil, { bands = 1 }) "
+        "end\n"
+        "if name == 'table' then return moon.table{ { a = 1, geometry = moon.point(1, 2) } } end\n"
+        "if name == 'nested' then return { a = { 1, moon.null, moon.point(3, 4) }, b = 0/0, c = "
+        "bounds } end\n"
+        "return 'Hello from ' .. name .. '!' end, { name = 'x', bounds = moon.type.bounds })";
     if (!mg_span_is(request->udf, "Hello"))
-        return mg_err_set(err, MG_E_NOT_FOUND, "there is no UDF %.*s", (int)request->udf.len, request->udf.data);
+        return mg_err_set(err, MG_E_NOT_FOUND, "there is no UDF %.*s", (int)request->udf.len,
+                          request->udf.data);
     struct file file = {"Hello.lua", code};
     harness_bundle(&child, &file, 1);
     child.request = *request;
     child.request.lua_bytes = 64 << 20;
     mg_vm_prepare(child.vm);
-    mg_vm_run(child.vm, &child.request, (struct mg_span){child.bundle.data, child.bundle.len}, &child.result);
+    mg_vm_run(child.vm, &child.request, (struct mg_span){child.bundle.data, child.bundle.len},
+              &child.result);
     mg_run_result_pack(&child.result, true, result);
     return MG_OK;
 }
@@ -64,7 +71,8 @@ static void test_files(void **state)
     DIR *dir = opendir(MG_SOURCE_DIR "/tests/lua");
     for (struct dirent *entry; dir && (entry = readdir(dir));) {
         size_t len = strlen(entry->d_name);
-        if (len > 4 && strcmp(entry->d_name + len - 4, ".lua") == 0 && strcmp(entry->d_name, "check.lua") != 0) {
+        if (len > 4 && strcmp(entry->d_name + len - 4, ".lua") == 0 &&
+            strcmp(entry->d_name, "check.lua") != 0) {
             run_file(entry->d_name);
             n++;
         }
@@ -103,7 +111,8 @@ static int run_examples(const char *name)
             h.request.mode = MG_RUN_DESCRIBE;
         const struct mg_run_result *r = harness_run(&h);
         if (r->err != MG_OK)
-            fail_msg("%s, example %d: %.*s\n%s", name, n + 1, (int)r->message.len, r->message.data, code.data);
+            fail_msg("%s, example %d: %.*s\n%s", name, n + 1, (int)r->message.len, r->message.data,
+                     code.data);
         mg_buf_fini(&code);
     }
     free(text);
@@ -131,27 +140,38 @@ static void test_child_runs(void **state)
         const char *said, *sentence;
     } rows[] = {
         {"return moon.run('Hello', { name = 'you' })", MG_OK, "Hello from you!", "a string"},
-        {"return moon.load('Hello'):run{ name = 'you' }", MG_OK, "Hello from you!", "through a handle"},
-        {"return moon.load('Hello'){ name = 'you' }", MG_OK, "Hello from you!", "a handle is called"},
-        {"local r = moon.run('Hello', { name = 'raster' }) return r:stats('max')", MG_OK, "{\"max\":255}", "a raster"},
-        {"local t = moon.run('Hello', { name = 'table' }) return t:rows()[1].geometry:wkt()", MG_OK, "POINT(1 2)", "a table"},
+        {"return moon.load('Hello'):run{ name = 'you' }", MG_OK, "Hello from you!",
+         "through a handle"},
+        {"return moon.load('Hello'){ name = 'you' }", MG_OK, "Hello from you!",
+         "a handle is called"},
+        {"local r = moon.run('Hello', { name = 'raster' }) return r:stats('max')", MG_OK,
+         "{\"max\":255}", "a raster"},
+        {"local t = moon.run('Hello', { name = 'table' }) return t:rows()[1].geometry:wkt()", MG_OK,
+         "POINT(1 2)", "a table"},
         {"local t = moon.run('Hello', { name = 'nested', bounds = moon.bounds(1, 2, 3, 4) })\n"
-         "return { t.a[1], t.a[2], t.a[3], tostring(t.b ~= t.b), t.c:list() }", MG_OK,
-         "[1,null,{\"type\":\"Point\",\"coordinates\":[3,4]},\"true\",[1,2,3,4]]", "a nested table"},
-        {"local x = moon.run('Hello', { name = 'fail' }) return x", MG_E_UDF, "run: Hello: Hello.lua:2: no", "its error"},
-        {"local x = moon.run('None') return x", MG_E_NOT_FOUND, "run: None: there is no UDF None", "an unknown one"},
+         "return { t.a[1], t.a[2], t.a[3], tostring(t.b ~= t.b), t.c:list() }",
+         MG_OK, "[1,null,{\"type\":\"Point\",\"coordinates\":[3,4]},\"true\",[1,2,3,4]]",
+         "a nested table"},
+        {"local x = moon.run('Hello', { name = 'fail' }) return x", MG_E_UDF,
+         "run: Hello: Hello.lua:2: no", "its error"},
+        {"local x = moon.run('None') return x", MG_E_NOT_FOUND, "run: None: there is no UDF None",
+         "an unknown one"},
         {"local x = moon.run('Hello', { name = print }) return x", MG_E_ARGUMENT,
          "name: expected a string, number", "an argument that cannot travel"},
-        {"local x = moon.run(3) return x", MG_E_ARGUMENT, "run: the first argument: expected a UDF's name", "no name"},
+        {"local x = moon.run(3) return x", MG_E_ARGUMENT,
+         "run: the first argument: expected a UDF's name", "no name"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char code[1024];
-        snprintf(code, sizeof code, "local moon = require 'moon' return moon.udf(function()\n%s\nend)", rows[i].code);
+        snprintf(code, sizeof code,
+                 "local moon = require 'moon' return moon.udf(function()\n%s\nend)", rows[i].code);
         harness_code(&h, code);
         const struct mg_run_result *r = harness_run(&h);
         struct mg_span text = r->err == MG_OK ? r->body : r->message;
-        if (r->err != rows[i].err || !memmem(text.data, text.len, rows[i].said, strlen(rows[i].said)))
-            fail_msg("%s: got %s, \"%.*s\"", rows[i].sentence, mg_err_name(r->err), (int)text.len, text.data);
+        if (r->err != rows[i].err ||
+            !memmem(text.data, text.len, rows[i].said, strlen(rows[i].said)))
+            fail_msg("%s: got %s, \"%.*s\"", rows[i].sentence, mg_err_name(r->err), (int)text.len,
+                     text.data);
         if (r->err == MG_OK && !memmem(r->deps.data, r->deps.len, "Hello", 5))
             fail_msg("%s: the child is no dependency", rows[i].sentence);
     }
@@ -169,7 +189,14 @@ static void test_udfs(void **state)
         size_t at_least;
     } rows[] = {
         {"Landsat_NDVI", "png", 12, 1651, 2139, {-0.2, 0.8}, {"low", "high"}, 5000},
-        {"Olinda_Hillshade", "png", 12, 1651, 2139, {315, 45, 3}, {"azimuth", "altitude", "exaggeration"}, 5000},
+        {"Olinda_Hillshade",
+         "png",
+         12,
+         1651,
+         2139,
+         {315, 45, 3},
+         {"azimuth", "altitude", "exaggeration"},
+         5000},
         {"World_Places", "mvt", 6, 33, 22, {0}, {NULL}, 1000},
         {"World_Countries", "mvt", 2, 2, 1, {0}, {"tolerance"}, 1000},
     };
@@ -193,9 +220,9 @@ static void test_udfs(void **state)
         }
         const struct mg_run_result *r = harness_run(&h);
         if (r->err != MG_OK || r->body.len < rows[i].at_least || r->log.len)
-            fail_msg("%s: %s, %zu bytes, \"%.*s\", log \"%.*s\"", rows[i].name, mg_err_name(r->err), r->body.len,
-                     (int)r->message.len, r->message.data ? r->message.data : "", (int)r->log.len,
-                     r->log.data ? r->log.data : "");
+            fail_msg("%s: %s, %zu bytes, \"%.*s\", log \"%.*s\"", rows[i].name, mg_err_name(r->err),
+                     r->body.len, (int)r->message.len, r->message.data ? r->message.data : "",
+                     (int)r->log.len, r->log.data ? r->log.data : "");
         free(text);
     }
 }

@@ -5,9 +5,9 @@
 #include "moongate/raster_read.h"
 #include "moongate/worker.h"
 
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -34,9 +34,11 @@ static inline void harness_open(struct harness *h, const struct mg_vm_host *host
     memset(h, 0, sizeof *h);
     h->files.cache_dirfd = -1;
     const char *data = getenv("MG_TEST_DATA");
-    h->files.mounts[0].dirfd = open(data ? data : MG_SOURCE_DIR "/build/share/data", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    h->files.mounts[0].dirfd =
+        open(data ? data : MG_SOURCE_DIR "/build/share/data", O_PATH | O_DIRECTORY | O_CLOEXEC);
     if (h->files.mounts[0].dirfd < 0)
-        fail_msg("the example data is not there: `./moongate test` prepares it, MG_TEST_DATA may name its folder");
+        fail_msg("the example data is not there: `./moongate test` prepares it, MG_TEST_DATA may "
+                 "name its folder");
     h->files.n_mounts = 1;
     if (mg_vm_setup(MG_SOURCE_DIR "/lua", &err) != MG_OK)
         fail_msg("setup: %s", err.text);
@@ -71,8 +73,12 @@ static inline void harness_bundle(struct harness *h, const struct file *files, s
         mg_pack_str(&h->bundle, files[i].text);
     }
     mg_pack_int(&h->options, 0);
-    h->request = (struct mg_run_request){.mode = MG_RUN_ANSWER, .org = MG_SPAN("local"), .udf = MG_SPAN("Test"),
-                                         .deadline_ms = 30000, .lua_bytes = 256 << 20, .result_bytes = 64 << 20};
+    h->request = (struct mg_run_request){.mode = MG_RUN_ANSWER,
+                                         .org = MG_SPAN("local"),
+                                         .udf = MG_SPAN("Test"),
+                                         .deadline_ms = 30000,
+                                         .lua_bytes = 256 << 20,
+                                         .result_bytes = 64 << 20};
 }
 
 static inline void harness_code(struct harness *h, const char *code)
