@@ -1,7 +1,7 @@
 /* ISA-L's deflate behind two calls.
  *
- * Output is deterministic: equal bytes, cut into equal puts, give equal bytes. Measured for a 256x256 tile with a
- * palette: about 70 us. */
+ * Output is deterministic: equal bytes, cut into equal puts, give equal bytes. Measured for the 66 kB of a
+ * 256x256 tile with a palette: 50 us when it is nearly empty, 300 us when it is noise. */
 #include "deflate.h"
 
 #include <isa-l/crc.h>
