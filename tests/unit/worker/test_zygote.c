@@ -450,8 +450,12 @@ static void test_bad_spawn(void **state)
 static void test_uids(void **state)
 {
     (void)state;
-    if (geteuid() != 0)
-        skip();
+    if (geteuid() != 0) { /* all is ours, and no worker claims otherwise */
+        struct worker w = spawn(1, "one");
+        assert_false(w.layers & MG_LAYER_UID);
+        end(&w);
+        return;
+    }
     static const char *const orgs[] = {"one", "two", "one", "three"};
     static const unsigned expected[] = {0, 1, 0, 2}; /* beyond that of "local", which came first */
     struct stat local, st;
