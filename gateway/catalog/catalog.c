@@ -53,13 +53,6 @@ void mg_catalog_close(struct mg_catalog **catalog_at)
     free(catalog);
 }
 
-/* What is added is no news to whom adds it. With `tending` held. */
-static void drop_news(struct mg_catalog *catalog)
-{
-    while (catalog->n_changed)
-        free(catalog->changed[--catalog->n_changed]);
-}
-
 /* Returns a source that the catalog owns. */
 static struct source *add_source(struct mg_catalog *catalog, const char *dir, const char *label)
 {
@@ -86,8 +79,9 @@ enum mg_err mg_catalog_add_dir(struct mg_catalog *catalog, const char *dir, cons
     pthread_mutex_lock(&catalog->tending);
     struct source *source = add_source(catalog, path, label);
     source->single = catalog_is_udf_dir(path, true);
+    catalog->adding = true;
     watch_source(catalog, source);
-    drop_news(catalog);
+    catalog->adding = false;
     bool any = false, folder = !source->gone;
     for (size_t i = 0; i < catalog->n_slots; i++)
         any = any || (catalog->slots[i]->source == source && catalog->slots[i]->udf);
@@ -134,11 +128,12 @@ enum mg_err mg_catalog_add_code(struct mg_catalog *catalog, const char *name, co
             slot = catalog->slots[i];
     if (!slot)
         status = slot_add(catalog, add_source(catalog, NULL, label), mg_span(name), NULL, &slot);
+    catalog->adding = true;
     if (slot)
         slot_set(catalog, slot, udf);
     else
         mg_udf_unref(&udf);
-    drop_news(catalog);
+    catalog->adding = false;
     pthread_mutex_unlock(&catalog->tending);
     return slot ? MG_OK : status;
 }

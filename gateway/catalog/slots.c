@@ -59,10 +59,12 @@ struct slot *slot_find(const struct mg_catalog *catalog, struct mg_span name)
 
 struct slot *slot_of_dir(struct mg_catalog *catalog, const struct source *source, const char *dir)
 {
-    for (size_t i = 0; i < catalog->n_slots; i++)
-        if (catalog->slots[i]->source == source && catalog->slots[i]->dir && strcmp(catalog->slots[i]->dir, dir) == 0)
-            return catalog->slots[i];
-    return NULL;
+    /* A slot is called like its folder, and no two sources have one rank. */
+    struct mg_span name = mg_span(strrchr(dir, '/') + 1);
+    name.len = name.len < CATALOG_NAME_MAX ? name.len : CATALOG_NAME_MAX;
+    size_t at = position(catalog, name, source->rank);
+    struct slot *slot = at < catalog->n_slots ? catalog->slots[at] : NULL;
+    return slot && slot->source == source && slot->dir && strcmp(slot->dir, dir) == 0 ? slot : NULL;
 }
 
 enum mg_err slot_add(struct mg_catalog *catalog, struct source *source, struct mg_span name, const char *dir,
@@ -76,7 +78,8 @@ enum mg_err slot_add(struct mg_catalog *catalog, struct source *source, struct m
         return MG_E_NOMEM;
     }
     slot->source = source;
-    snprintf(slot->name, sizeof slot->name, "%.*s", name.len < sizeof slot->name ? (int)name.len : 0, name.data);
+    snprintf(slot->name, sizeof slot->name, "%.*s", name.len < CATALOG_NAME_MAX ? (int)name.len : CATALOG_NAME_MAX,
+             name.data);
     pthread_rwlock_wrlock(&catalog->lock);
     catalog->slots = grown(catalog->slots, catalog->n_slots, &catalog->cap_slots, sizeof *catalog->slots);
     size_t at = position(catalog, mg_span(slot->name), source->rank);
@@ -112,6 +115,8 @@ void slot_remove(struct mg_catalog *catalog, struct slot *slot)
 
 static void tell(struct mg_catalog *catalog, const char *name)
 {
+    if (catalog->adding)
+        return; /* what is added is no news to whom adds it */
     for (size_t i = 0; i < catalog->n_changed; i++)
         if (strcmp(catalog->changed[i], name) == 0)
             return;

@@ -47,6 +47,7 @@ struct mg_catalog {
     char **changed;         /* names to be told */
     size_t n_changed, cap_changed;
     int inotify_fd, timer_fd, event_fd, epoll_fd;
+    bool adding;            /* nothing is told */
     bool warned;            /* the kernel gives no more watches */
 };
 
