@@ -5,6 +5,7 @@
 #include <dirent.h>
 
 static struct harness h, child;
+static size_t cut_body; /* the child's value is cut to that many bytes; 0: whole */
 
 static char *read_all(const char *path)
 {
@@ -41,6 +42,8 @@ static enum mg_err call(void *context, const struct mg_run_request *request, str
     mg_vm_prepare(child.vm);
     mg_vm_run(child.vm, &child.request, (struct mg_span){child.bundle.data, child.bundle.len},
               &child.result);
+    if (cut_body && cut_body < child.result.body.len)
+        child.result.body.len = cut_body;
     mg_run_result_pack(&child.result, true, result);
     return MG_OK;
 }
@@ -177,6 +180,24 @@ static void test_child_runs(void **state)
     }
 }
 
+/* A value that is cut anywhere is an error, never a crash. */
+static void test_broken_value(void **state)
+{
+    (void)state;
+    harness_code(&h, "local moon = require 'moon' return moon.udf(function()\n"
+                     "local v = moon.run('Hello', { name = 'nested', bounds = moon.bounds(1, 2, 3, "
+                     "4) }) return 'x' end)");
+    harness_run(&h);
+    size_t whole = child.result.body.len;
+    assert_true(whole > 100);
+    for (cut_body = 1; cut_body < whole; cut_body++) {
+        const struct mg_run_result *r = harness_run(&h);
+        if (r->err != MG_E_INTERNAL || !memmem(r->message.data, r->message.len, "is broken", 9))
+            fail_msg("cut at %zu of %zu: %s", cut_body, whole, mg_err_name(r->err));
+    }
+    cut_body = 0;
+}
+
 /* The examples of udfs/, at a tile each. */
 static void test_udfs(void **state)
 {
@@ -246,9 +267,8 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_examples),
-        cmocka_unit_test(test_child_runs),
+        cmocka_unit_test(test_files),      cmocka_unit_test(test_examples),
+        cmocka_unit_test(test_child_runs), cmocka_unit_test(test_broken_value),
         cmocka_unit_test(test_udfs),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
