@@ -227,11 +227,53 @@ static void doctor_reports(void **state)
     assert_true(printed("--listen is ADDR:PORT"));
 }
 
+/* One call for all folders: the Lua library is set up once in a process. It is found beside the program (share/). */
+static void check_names_file_and_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *module, *code, *part; /* part NULL: nothing is wrong */
+    } rows[] = {
+        {"Bad", "Bad", "local x = 1\nlocal y = x + nil\n", "/Bad/Bad.lua:2: "},
+        {"Crash", "Crash", "local function f() return coroutine.wrap(f)() end f()\n", "ended the process"},
+        {"Good", "Good", "local moon = require 'moon'\nreturn moon.udf(function(a) return a end, { a = 1 })\n", NULL},
+        {"Module", "Module", "local moon = require 'moon'\nreturn moon.udf(function() end)\n", "/Module/helper.lua:2: "},
+        {"Module", "helper", "local M = {}\nM.x = = 1\n", "/Module/helper.lua:2: "},
+        {"Spy", "Spy", "require('moon')\nlocal f = io and io.open('/etc/passwd')\nerror('io is ' .. type(f))\n", "io is nil"},
+        {"Syntax", "Syntax", "return = 1\n", "/Syntax/Syntax.lua:1: "},
+    };
+    char file[100];
+    make_dir("check");
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        snprintf(file, sizeof file, "check/%s", rows[i].name);
+        make_dir(file);
+        snprintf(file, sizeof file, "check/%s/%s.lua", rows[i].name, rows[i].module);
+        write_text(file, rows[i].code);
+    }
+    assert_int_equal(command(mg_cmd_check, "--json check"), 1);
+    json_t *list = json_loads(output, JSON_DISABLE_EOF_CHECK, NULL);
+    if (json_array_size(list) != 6)
+        fail_msg("6 UDFs were to be checked: %s", output);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        for (size_t k = 0; k < json_array_size(list); k++) {
+            const json_t *one = json_array_get(list, k), *errors = json_object_get(one, "errors");
+            if (strcmp(mg_json_str(one, "name", ""), rows[i].name) != 0)
+                continue;
+            const char *said = json_string_value(json_array_get(errors, 0));
+            if (json_array_size(errors) != (rows[i].part != NULL) || (rows[i].part && !strstr(said, rows[i].part)))
+                fail_msg("%s: \"%s\" should speak of \"%s\"", rows[i].name, said ? said : "nothing",
+                         rows[i].part ? rows[i].part : "nothing");
+        }
+    json_decref(list);
+    assert_int_equal(command(mg_cmd_check, ""), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(new_writes_what_works), cmocka_unit_test(data_directories), cmocka_unit_test(base_urls),
         cmocka_unit_test(tokens),                cmocka_unit_test(account_links),    cmocka_unit_test(doctor_reports),
+        cmocka_unit_test(check_names_file_and_line),
     };
     return cmocka_run_group_tests(tests, set_up, folders_remove);
 }
