@@ -21,6 +21,8 @@ static struct {
     _Atomic bool json;
 } state = {"moongate", MG_LOG_INFO, true};
 
+void mg_log_process(const char *process) { atomic_store(&state.process, process); }
+
 void mg_log_init(const char *process, enum mg_log_level level, bool json)
 {
     atomic_store(&state.process, process);

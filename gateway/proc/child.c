@@ -1,4 +1,5 @@
 /* A child's side of the master: its signals, its name, and the control link. */
+#include "moongate/log.h"
 #include "moongate/master.h"
 
 #include <signal.h>
@@ -18,6 +19,7 @@ void mg_child_setup(const char *name)
     sigprocmask(SIG_SETMASK, &none, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     prctl(PR_SET_NAME, name, 0, 0, 0);
+    mg_log_process(name);
 }
 
 enum mg_err mg_control_recv(int control, struct mg_msg *msg, int *fd)

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { MAX_DEPTH = 5, MAX_ARGS = 256 };
+enum { MAX_ARGS = 256 };
 
 struct child {
     struct mg_engine *engine;
@@ -72,8 +72,8 @@ static enum mg_err read_call(struct mg_engine *engine, const struct mg_job *pare
     struct mg_run_request request;
     if (mg_run_request_unpack(packed, &request) != MG_OK)
         return mg_err_set(err, MG_E_INTERNAL, "moon.run: the call is malformed");
-    if (parent->depth + 1 > MAX_DEPTH)
-        return mg_err_set(err, MG_E_DEPTH, "moon.run: UDFs may call each other at most %d deep", MAX_DEPTH);
+    if (parent->depth + 1 > MG_MAX_DEPTH)
+        return mg_err_set(err, MG_E_DEPTH, "moon.run: UDFs may call each other at most %d deep", MG_MAX_DEPTH);
     struct mg_unpack in;
     mg_unpack_init(&in, request.args.data, request.args.len);
     size_t n = mg_unpack_count(&in, MAX_ARGS);

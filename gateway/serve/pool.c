@@ -18,7 +18,7 @@
 
 /* Waiting parents are bounded by 4 x workers; each may have a chain of children, which are never held back: with a
  * bound on them the parents could wait for each other for ever. */
-enum { ORPHAN_MS = 200, START_MS = 20000, PARK_FACTOR = 4, MAX_DEPTH = 5, MAX_CALLS = 1000 };
+enum { ORPHAN_MS = 200, START_MS = 20000, PARK_FACTOR = 4, MAX_CALLS = 1000 };
 
 struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id)
 {
@@ -147,7 +147,7 @@ static void hand_over_locked(struct mg_broker *broker, struct worker *worker, st
 static bool may_spawn_locked(const struct mg_broker *broker, const struct job *job)
 {
     unsigned n = broker->config.workers;
-    return broker->n_workers < n * (1 + PARK_FACTOR * (job->ask.child ? MAX_DEPTH : 1));
+    return broker->n_workers < n * (1 + PARK_FACTOR * (job->ask.child ? MG_MAX_DEPTH : 1));
 }
 
 bool mg_pool_dispatch_locked(struct mg_broker *broker)

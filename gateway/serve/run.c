@@ -198,6 +198,8 @@ static void submit(struct mg_run *run, const struct mg_sig *sig, const struct mg
     if (sig->timeout_s > 0 && sig->timeout_s * 1000 < run->engine->config.wall_ms)
         job.wall_ms = sig->timeout_s * 1000;
     if (run->has_parent) {
+        memcpy(job.ancestors, run->parent.ancestors, sizeof job.ancestors);
+        job.ancestors[run->parent.depth] = run->parent.key;
         job.depth = run->parent.depth + 1;
         job.deadline_us = run->parent.deadline_us;
     }
@@ -280,6 +282,17 @@ static const char *example_url(const struct mg_ask *ask, const struct mg_sig *si
     return len >= 0 && (size_t)len < size ? out : NULL;
 }
 
+/* With single flight a run that needs its own key would wait for itself until its deadline. */
+static bool waits_for_itself(const struct mg_run *run, const struct mg_hash *key)
+{
+    if (!run->has_parent)
+        return false;
+    for (int i = 0; i < run->parent.depth; i++)
+        if (mg_hash_eq(&run->parent.ancestors[i], key))
+            return true;
+    return mg_hash_eq(&run->parent.key, key);
+}
+
 /* From the signature on. */
 static void proceed(struct mg_run *run)
 {
@@ -321,6 +334,10 @@ static void proceed(struct mg_run *run)
     make_request(run, &args, &extra, &packed, &key);
     if (packed.failed) {
         finish_error(run, MG_E_TOO_LARGE, "the parameters are larger than 1 MB", (struct mg_span){0});
+        goto out;
+    }
+    if (waits_for_itself(run, &key)) {
+        finish_error(run, MG_E_DEPTH, "moon.run: the UDF calls itself with the same arguments", (struct mg_span){0});
         goto out;
     }
     int64_t ttl_s = ttl_of(run, sig);

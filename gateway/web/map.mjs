@@ -22,7 +22,7 @@ function layersOf(u) {
     part("fill", "fill", "Polygon", { "fill-color": "#dfe7df", "fill-outline-color": "#9aa8a0" }),
     part("line", "line", "LineString", { "line-color": "#2b6cb0", "line-width": 1.2 }),
     part("circle", "circle", "Point", {
-      "circle-color": "#c2410c", "circle-opacity": 0.75, "circle-stroke-color": "#fff", "circle-stroke-width": 0.5,
+      "circle-color": "#c2410c", "circle-opacity": 0.75, "circle-stroke-color": "#fff", "circle-stroke-width": ["interpolate", ["linear"], ["zoom"], 6, 0, 10, 1],
       "circle-radius": ["interpolate", ["linear"], ["zoom"], 0, 0.8, 6, 1.5, 12, 4],
     }),
   ];

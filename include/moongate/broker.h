@@ -13,6 +13,7 @@
 
 struct mg_broker;
 struct mg_job;
+enum { MG_MAX_DEPTH = 5 };
 
 /* Told once, on any thread, without locks held. `answer` is borrowed. `shared`: another waiter caused the run. */
 typedef void mg_waiter_f(void *context, struct mg_answer *answer, bool shared);
@@ -57,6 +58,7 @@ struct mg_job {
     int64_t wall_ms;          /* at most; 0: the default */
     int64_t deadline_us;      /* absolute, of the parent; 0: none */
     int depth;
+    struct mg_hash ancestors[MG_MAX_DEPTH]; /* keys of the runs that wait for this one, `depth` of them */
     bool child;               /* goes first */
 };
 

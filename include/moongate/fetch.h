@@ -1,7 +1,7 @@
 /* The fetcher: the only process with an outbound network.
  *
  * Serves MG_MSG_FETCH from the front: brings ranges of remote files over http(s) into block files (files.h) under
- * data_dir/orgs/<org>/blocks, which it alone writes, and answers MG_MSG_FETCHED with the file's descriptor opened
+ * data_dir/blocks/<org>, which it alone writes, and answers MG_MSG_FETCHED with the file's descriptor opened
  * read-only. The egress policy holds at each connect and each redirect: http and https only, public addresses only
  * unless allowed, no proxy variables, at most 5 redirects, size and time limits. Asked twice for the same block it
  * fetches once. */

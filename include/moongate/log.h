@@ -11,6 +11,8 @@ enum mg_log_level { MG_LOG_ERROR, MG_LOG_WARN, MG_LOG_INFO, MG_LOG_DEBUG };
 
 /* `process` names this process in each line ("front"); static. json false: human-readable lines. */
 void mg_log_init(const char *process, enum mg_log_level level, bool json);
+/* Another name for this process, after a fork; level and form stay. */
+void mg_log_process(const char *process);
 void mg_log(enum mg_log_level level, const char *format, ...) MG_PRINTF(2, 3);
 #define mg_log_error(...) mg_log(MG_LOG_ERROR, __VA_ARGS__)
 #define mg_log_warn(...) mg_log(MG_LOG_WARN, __VA_ARGS__)
