@@ -20,6 +20,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Started as root, each process group gets a uid of its own, from the range that Debian leaves for local use. */
@@ -107,6 +108,28 @@ static void write_credentials(const char *base_url, const char *data_dir)
     mg_state_close(&state);
 }
 
+/* Whether an unprivileged user can reach what the server needs: not where "/" or a folder above the data is closed to
+ * all but root, as in some containers. */
+static bool may_give_up_root(const char *data_dir)
+{
+    if (geteuid() != 0)
+        return false;
+    chmod(data_dir, 0711); /* others may pass, not look */
+    pid_t child = fork();
+    if (child == 0) {
+        bool reached = setresgid(UID_FRONT, UID_FRONT, UID_FRONT) == 0 && setresuid(UID_FRONT, UID_FRONT, UID_FRONT) == 0 &&
+                       access(data_dir, X_OK) == 0 && access("/usr/share", X_OK) == 0;
+        _exit(reached ? 0 : 1);
+    }
+    int status = 1;
+    if (child > 0)
+        waitpid(child, &status, 0);
+    if (status != 0)
+        mg_log_warn("staying root: an unprivileged user cannot reach %s (a folder above it is closed, or no uid can be "
+                    "changed here); the sandbox of the workers holds all the same", data_dir);
+    return status == 0;
+}
+
 static void start_log(const struct mg_config *config)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug"};
@@ -141,7 +164,7 @@ static int serve(const struct mg_config *config, struct mg_errmsg *err)
         return status;
     const char *base = config->public_url ? config->public_url : url;
     write_credentials(base, data_dir);
-    bool root = geteuid() == 0;
+    bool root = may_give_up_root(data_dir);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned workers = config->workers ? (unsigned)config->workers : (unsigned)(cores > 0 ? cores : 1);
     struct mg_front_config front = {

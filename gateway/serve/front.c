@@ -38,8 +38,6 @@ static enum mg_err become(const struct mg_front_config *config, struct mg_errmsg
     const char *data_dir = config->engine.data_dir;
     if (!config->uid || geteuid() != 0)
         return MG_OK;
-    if (chmod(data_dir, 0711) < 0) /* others may pass, not look */
-        return mg_err_set(err, MG_E_IO, "%s: %s", data_dir, strerror(errno));
     new_uid = config->uid;
     new_gid = config->gid;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
