@@ -144,10 +144,13 @@ static bool meets(const struct mg_bounds *a, const struct mg_bounds *b, double s
 /* One turn around the world in the units of the CRS. */
 static double turn_of(const struct mvt_space *s) { return s->kind == MVT_LNGLAT ? 360 : 2 * MG_MERC_MAX; }
 
-/* Whether a box may be drawn shifted: a whole-world tile only repeats what itself crosses the antimeridian. */
+/* Whether a box may be drawn shifted: a whole-world tile only repeats what itself crosses the antimeridian, and what
+ * is wider than the world would cover itself. */
 static bool may_turn(const struct mvt_space *s, const struct mg_bounds *bounds)
 {
     double half = turn_of(s) / 2;
+    if (bounds->xmax - bounds->xmin > 2 * half)
+        return false;
     return s->kind != MVT_OTHER && (s->turns || bounds->xmin < -half || bounds->xmax > half);
 }
 
