@@ -138,6 +138,12 @@ static void divide(struct build *b, int x0, int y0, int x1, int y1, const double
     }
 }
 
+static int by_first_row(const void *a, const void *b)
+{
+    const struct mg_patch *p = a, *q = b;
+    return (p->y0 > q->y0) - (p->y0 < q->y0);
+}
+
 enum mg_err mg_approx_build(mg_exact_f *exact, void *context, int x0, int y0, int w, int h,
                             double tolerance, const double reach[4], struct mg_patches *out,
                             struct mg_errmsg *err)
@@ -152,6 +158,7 @@ enum mg_err mg_approx_build(mg_exact_f *exact, void *context, int x0, int y0, in
         free(patches.at);
         return mg_err_set(err, MG_E_NOMEM, "no memory for a transform");
     }
+    qsort(patches.at, patches.n, sizeof *patches.at, by_first_row);
     *out = patches;
     return MG_OK;
 }
@@ -169,24 +176,45 @@ MG_SIMD static void ramp(float *restrict to, int n, float start, float step)
         to[i] = start + (float)i * step;
 }
 
-void mg_approx_fill(const struct mg_patches *patches, int w, int h, int extra, double offset,
-                    double origin_x, double origin_y, double scale_x, double scale_y, float *xs,
-                    float *ys)
+void mg_approx_drop(struct mg_patches *patches, double xmin, double ymin, double xmax, double ymax)
 {
-    int stride = w + extra;
     for (size_t i = 0; i < patches->n; i++) {
+        struct mg_patch *p = &patches->at[i];
+        double left = HUGE_VAL, right = -HUGE_VAL, top = HUGE_VAL, bottom = -HUGE_VAL;
+        for (int k = 0; k < 4; k++) {
+            grow(&left, &right, p->x[k]);
+            grow(&top, &bottom, p->y[k]);
+        }
+        p->dropped = isnan(p->x[0]) || right < xmin || left > xmax || bottom < ymin || top > ymax;
+    }
+}
+
+struct mg_run mg_approx_row(const struct mg_patches *patches, int w, int h, int row,
+                            const struct mg_place *place, float *xs, float *ys)
+{
+    int extra = place->corners ? 1 : 0;
+    double offset = place->corners ? 0 : 0.5;
+    struct mg_run run = {w, 0};
+    for (size_t i = 0; i < patches->n && patches->at[i].y0 <= row; i++) {
         const struct mg_patch *p = &patches->at[i];
         int x1 = p->x1 == w ? p->x1 + extra : p->x1, y1 = p->y1 == h ? p->y1 + extra : p->y1;
-        double pw = p->x1 - p->x0, ph = p->y1 - p->y0;
-        for (int row = p->y0; row < y1; row++) {
-            double v = (row - p->y0 + offset) / ph, u = offset / pw;
-            double lx = (p->x[0] + v * (p->x[2] - p->x[0]) - origin_x) * scale_x;
-            double rx = (p->x[1] + v * (p->x[3] - p->x[1]) - origin_x) * scale_x;
-            double ly = (p->y[0] + v * (p->y[2] - p->y[0]) - origin_y) * scale_y;
-            double ry = (p->y[1] + v * (p->y[3] - p->y[1]) - origin_y) * scale_y;
-            size_t at = (size_t)row * (size_t)stride + (size_t)p->x0;
-            ramp(xs + at, x1 - p->x0, (float)(lx + u * (rx - lx)), (float)((rx - lx) / pw));
-            ramp(ys + at, x1 - p->x0, (float)(ly + u * (ry - ly)), (float)((ry - ly) / pw));
+        if (row >= y1)
+            continue;
+        if (p->dropped) {
+            for (int x = p->x0; x < x1; x++)
+                xs[x] = NAN;
+            continue;
         }
+        run.first = p->x0 < run.first ? p->x0 : run.first;
+        run.end = p->x1 > run.end ? p->x1 : run.end;
+        double pw = p->x1 - p->x0, ph = p->y1 - p->y0;
+        double v = (row - p->y0 + offset) / ph, u = offset / pw;
+        double lx = (p->x[0] + v * (p->x[2] - p->x[0]) - place->origin_x) * place->scale_x;
+        double rx = (p->x[1] + v * (p->x[3] - p->x[1]) - place->origin_x) * place->scale_x;
+        double ly = (p->y[0] + v * (p->y[2] - p->y[0]) - place->origin_y) * place->scale_y;
+        double ry = (p->y[1] + v * (p->y[3] - p->y[1]) - place->origin_y) * place->scale_y;
+        ramp(xs + p->x0, x1 - p->x0, (float)(lx + u * (rx - lx)), (float)((rx - lx) / pw));
+        ramp(ys + p->x0, x1 - p->x0, (float)(ly + u * (ry - ly)), (float)((ry - ly) / pw));
     }
+    return run;
 }

@@ -15,6 +15,7 @@ typedef void mg_exact_f(void *context, double *x, double *y, int n);
  */
 struct mg_patch {
     int x0, y0, x1, y1;
+    bool dropped;
     double x[4], y[4]; /* at (x0,y0) (x1,y0) (x0,y1) (x1,y1); NaN: nothing there */
 };
 struct mg_patches {
@@ -31,10 +32,21 @@ MG_MUST_CHECK enum mg_err mg_approx_build(mg_exact_f *exact, void *context, int 
                                           int h, double tolerance, const double reach[4],
                                           struct mg_patches *out, struct mg_errmsg *err);
 void mg_approx_fini(struct mg_patches *patches);
-/* Positions at (column + offset, row + offset) less the origin: arrays of (w + extra) x (h +
- * extra). */
-void mg_approx_fill(const struct mg_patches *patches, int w, int h, int extra, double offset,
-                    double origin_x, double origin_y, double scale_x, double scale_y, float *xs,
-                    float *ys);
+/* Which positions of a pixel, and in what they are expressed. */
+struct mg_place {
+    bool corners;              /* upper left corners, one more in each direction; else middles */
+    double origin_x, origin_y; /* taken off, before */
+    double scale_x, scale_y;   /* they are multiplied */
+};
+/* Columns first .. end - 1. */
+struct mg_run {
+    int first, end;
+};
+/* Leaves out the patches that lie wholly outside of a rectangle of source positions. */
+void mg_approx_drop(struct mg_patches *patches, double xmin, double ymin, double xmax, double ymax);
+/* Positions of one row of a block of w x h: w of each (w + 1 corners, and rows 0..h), in the
+ * columns that it returns; beyond them nothing is left. Cost: the patches above it. */
+struct mg_run mg_approx_row(const struct mg_patches *patches, int w, int h, int row,
+                            const struct mg_place *place, float *xs, float *ys);
 
 #endif

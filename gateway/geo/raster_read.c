@@ -199,7 +199,7 @@ static enum mg_err set_transform(struct reader *r, struct mg_errmsg *err)
     struct mg_source *s = r->source;
     const char *from = r->grid->crs, *to = s->crs ? s->crs : r->options->source_crs;
     char name[256];
-    r->period = s->period > 0 ? s->period : mg_crs_period(to);
+    r->period = s->crs ? s->period : mg_crs_period(to);
     if (from) {
         mg_gdal_user_name(r->path, name, sizeof name);
         if (!s->has_georef)
@@ -322,27 +322,38 @@ static enum mg_err put_nothing(struct reader *r, int x0, int y0, int w, int h,
 }
 
 /* The bands of one block, as many at a time as memory allows. */
-static enum mg_err resample_block(struct reader *r, const struct mg_patches *patches,
+static enum mg_err resample_block(struct reader *r, struct mg_patches *patches,
                                   const struct mg_window *win, const double covered[4], int x0,
                                   int y0, int w, int h, struct mg_errmsg *err)
 {
     enum mg_resampling how = r->options->resampling;
-    int extra = how == MG_AVERAGE || how == MG_MODE, stride = w + extra;
-    size_t positions = (size_t)stride * (size_t)(h + extra);
+    bool corners = how == MG_AVERAGE || how == MG_MODE;
+    size_t stride = (size_t)w + 1;
     size_t plane_bytes = ((size_t)win->w * (size_t)win->h * (r->wide ? 8 : 4) + 63) & ~(size_t)63;
-    int group = plane_bytes * (size_t)r->n_bands <= max_planes_bytes ? r->n_bands
-                : max_planes_bytes / plane_bytes > 0 ? (int)(max_planes_bytes / plane_bytes)
-                                                     : 1;
-    float *xs = malloc(2 * positions * sizeof *xs), *ys = xs ? xs + positions : NULL;
+    size_t fit = max_planes_bytes / plane_bytes;
+    int group = fit >= (size_t)r->n_bands ? r->n_bands : fit > 0 ? (int)fit : 1;
+    /* Positions of this row and of the next. */
+    float *positions = malloc(4 * stride * sizeof *positions);
     uint8_t *planes = aligned_alloc(64, plane_bytes * (size_t)group), *valid = malloc((size_t)w);
     double *row = malloc((size_t)w * sizeof *row);
     enum mg_err code = MG_OK;
-    if (!xs || !planes || !row || !valid) {
+    if (!positions || !planes || !row || !valid) {
         code = mg_err_set(err, MG_E_NOMEM, "no memory to read a raster");
         goto out;
     }
-    mg_approx_fill(patches, w, h, extra, extra ? 0 : 0.5, (double)win->x * r->level_x,
-                   (double)win->y * r->level_y, 1 / r->level_x, 1 / r->level_y, xs, ys);
+    /* Averages look at the corners of pixels, which may be in another patch than the pixel. */
+    if (!corners)
+        mg_approx_drop(patches, ((double)win->x + covered[0]) * r->level_x,
+                       ((double)win->y + covered[1]) * r->level_y,
+                       ((double)win->x + covered[2]) * r->level_x,
+                       ((double)win->y + covered[3]) * r->level_y);
+    const struct mg_place place = {
+        .corners = corners,
+        .origin_x = (double)win->x * r->level_x,
+        .origin_y = (double)win->y * r->level_y,
+        .scale_x = 1 / r->level_x,
+        .scale_y = 1 / r->level_y,
+    };
     struct mg_resampler resampler = {
         .how = how,
         .unscaled = r->unscaled,
@@ -358,25 +369,33 @@ static enum mg_err resample_block(struct reader *r, const struct mg_patches *pat
         .x1 = (float)covered[2],
         .y1 = (float)covered[3],
     };
-    for (int first = 0; first < r->n_bands; first += group) {
+    for (int first = 0; first < r->n_bands && code == MG_OK; first += group) {
         void *at[MG_RASTER_MAX_BANDS];
         int n = r->n_bands - first < group ? r->n_bands - first : group;
+        float *xs = positions, *ys = xs + stride, *next_xs = ys + stride,
+              *next_ys = next_xs + stride;
         for (int i = 0; i < n; i++)
             at[i] = planes + (size_t)i * plane_bytes;
         code = mg_source_window(r->source, r->path, win, r->bands + first, n, r->wide, at, err);
-        for (int i = 0; i < n && code == MG_OK; i++) {
-            resampler.plane = at[i];
-            for (int y = 0; y < h && code == MG_OK; y++) {
-                size_t p = (size_t)y * (size_t)stride, next = p + (extra ? (size_t)stride : 0);
-                mg_resample_row(&resampler, xs + p, ys + p, xs + next, ys + next, row, w);
+        struct mg_run run = mg_approx_row(patches, w, h, 0, &place, xs, ys), next = run;
+        for (int y = 0; y < h && code == MG_OK; y++) {
+            if (corners || y + 1 < h)
+                next = mg_approx_row(patches, w, h, y + 1, &place, next_xs, next_ys);
+            for (int i = 0; i < n && code == MG_OK; i++) {
+                resampler.plane = at[i];
+                mg_resample_row(&resampler, xs, ys, next_xs, next_ys, row, w, run.first, run.end);
                 code = put_row(r, first + i, x0, y0 + y, w, row, valid, err);
             }
+            float *was_xs = xs, *was_ys = ys;
+            xs = next_xs;
+            ys = next_ys;
+            next_xs = was_xs;
+            next_ys = was_ys;
+            run = next;
         }
-        if (code != MG_OK)
-            goto out;
     }
 out:
-    free(xs);
+    free(positions);
     free(planes);
     free(valid);
     free(row);

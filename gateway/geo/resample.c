@@ -176,10 +176,10 @@ typedef double double4 __attribute__((vector_size(32)));
 
 /* The run of positions that holds all those inside; a row bends little, so what is between is
  * mostly inside too. */
-static void inside_run(const struct mg_resampler *r, const float *xs, const float *ys, int n,
-                       int *first, int *end)
+static void inside_run(const struct mg_resampler *r, const float *xs, const float *ys, int *first,
+                       int *end)
 {
-    int a = 0, b = n;
+    int a = *first, b = *end;
     while (a < b && !(xs[a] >= r->x0 && xs[a] < r->x1 && ys[a] >= r->y0 && ys[a] < r->y1))
         a++;
     while (b > a &&
@@ -190,11 +190,12 @@ static void inside_run(const struct mg_resampler *r, const float *xs, const floa
 }
 
 void mg_resample_row(const struct mg_resampler *r, const float *xs, const float *ys,
-                     const float *next_xs, const float *next_ys, void *out, int n)
+                     const float *next_xs, const float *next_ys, void *out, int n, int first,
+                     int end)
 {
-    int a = 0, b = n;
+    int a = first, b = end > first ? end : first;
     if (r->how != MG_AVERAGE && r->how != MG_MODE)
-        inside_run(r, xs, ys, n, &a, &b);
+        inside_run(r, xs, ys, &a, &b);
     if (r->wide) {
         double *to = out;
         for (int i = 0; i < a; i++)

@@ -31,6 +31,7 @@ struct mg_resampler {
  * mode take the corners of each pixel instead: n + 1 positions, and those of the next row.
  * Positions in x0..x1, y0..y1 need the kernel's taps within the window; all others are no data. */
 void mg_resample_row(const struct mg_resampler *r, const float *xs, const float *ys,
-                     const float *next_xs, const float *next_ys, void *out, int n);
+                     const float *next_xs, const float *next_ys, void *out, int n, int first,
+                     int end);
 
 #endif

@@ -143,16 +143,14 @@ static WORK NAME(mean)(const struct mg_resampler *r, const struct box *box)
 
 static WORK NAME(mode)(const struct mg_resampler *r, const struct box *box)
 {
-    /* Classes are few; beyond this many the rest are not counted. */
+    /* Classes are few; beyond this many the rest are not counted. Every sample that is touched
+     * counts one, as in gdalwarp. */
     enum { MAX_CLASSES = 256 };
     const WORK *plane = r->plane;
     WORK values[MAX_CLASSES], best = (WORK)NAN;
-    double counts[MAX_CLASSES], top = 0;
-    int classes = 0, last = 0;
+    int counts[MAX_CLASSES], classes = 0, last = 0, top = 0;
     for (int y = box->iy0; y < box->iy1; y++) {
-        double fy = least(y + 1, box->y1) - most(y, box->y0);
         for (int x = box->ix0; x < box->ix1; x++) {
-            double f = fy * (least(x + 1, box->x1) - most(x, box->x0));
             WORK v = plane[(ptrdiff_t)y * r->w + x];
             if (v != v)
                 continue;
@@ -166,7 +164,7 @@ static WORK NAME(mode)(const struct mg_resampler *r, const struct box *box)
                 counts[classes++] = 0;
             }
             last = k;
-            if ((counts[k] += f) > top) {
+            if (++counts[k] > top) {
                 top = counts[k];
                 best = v;
             }

@@ -32,6 +32,13 @@ struct oracle_row {
 #define DEGREES .crs = "EPSG:4326", .width = 800, .height = 600, .bands = 1, .type = GDT_Byte
 #define POLAR .crs = "EPSG:3413", .width = 600, .height = 600, .bands = 1, .type = GDT_Byte
 
+/* Patches of four classes far apart, so that a wrong class counts. */
+static double patches(int band, int x, int y)
+{
+    (void)band;
+    return 60 * ((x / 37 + 2 * (y / 41)) % 4);
+}
+
 static const struct oracle_row rows[] = {
     {{UTM_NORTH}, OLINDA, 2, 18, MG_BILINEAR, 50, 0, "UTM, north-up, bilinear"},
     {{UTM_NORTH}, OLINDA, 2, 18, MG_NEAREST, 50, 0, "UTM, north-up, nearest"},
@@ -163,6 +170,7 @@ static const struct oracle_row rows[] = {
      50,
      0,
      "a UTM zone that crosses 180, beyond it"},
+    {{UTM_NORTH, .value = patches}, OLINDA, 8, 18, MG_MODE, 1000, 0, "UTM, mode of classes"},
 };
 
 static const char *const how_names[] = {"near", "bilinear", "cubic", "average", "mode"};
