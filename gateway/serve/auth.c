@@ -10,7 +10,8 @@ enum mg_err mg_auth_bearer(struct mg_exchange *exchange, struct mg_token *accoun
 {
     struct mg_span value = mg_http_header(exchange->request, "authorization");
     if (value.len < 7 || strncasecmp(value.data, "bearer ", 7) != 0)
-        return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
+        return mg_err_set(err, MG_E_UNAUTHORIZED, "this URL needs the header Authorization: Bearer, with an account's "
+                          "token (~/.moongate/credentials has one)");
     struct mg_span text = {value.data + 7, value.len - 7};
     enum mg_err status = mg_token_check(exchange->app->engine->state, text, (int64_t)time(NULL), account, err);
     if (!status && account->udf[0])

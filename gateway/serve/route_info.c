@@ -45,8 +45,9 @@ static void ready(struct mg_exchange *exchange)
 static void metrics(struct mg_exchange *exchange)
 {
     struct mg_token account;
-    if (!exchange->request->from_loopback && mg_auth_bearer(exchange, &account, NULL) != MG_OK) {
-        mg_reply_error(exchange, MG_E_UNAUTHORIZED, mg_err_text(MG_E_UNAUTHORIZED), (struct mg_span){0});
+    struct mg_errmsg err = {0};
+    if (!exchange->request->from_loopback && mg_auth_bearer(exchange, &account, &err) != MG_OK) {
+        mg_reply_error(exchange, MG_E_UNAUTHORIZED, err.text, (struct mg_span){0});
         return;
     }
     size_t n;

@@ -114,8 +114,7 @@ enum mg_err mg_token_check(struct mg_state *state, struct mg_span text, int64_t 
         *out = token;
         return MG_OK;
     }
-    return mg_err_set(err, MG_E_UNAUTHORIZED,
-                      "this token is not valid: ask its owner for a new one");
+    return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
 }
 
 /* The standing token of the key, unless it was revoked. */

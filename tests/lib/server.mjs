@@ -1,6 +1,6 @@
 // A server for a test: its own data directory, ports that the kernel picks, and its output kept for when it fails.
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, chmodSync, mkdirSync, rmSync, readFileSync, writeFileSync } from "node:fs";
+import { mkdtempSync, chmodSync, mkdirSync, rmSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import http from "node:http";
@@ -39,6 +39,22 @@ export async function until(probe, what, { seconds = 30 } = {}) {
 export function cli(args, { env = {}, cwd } = {}) {
   const { status, stdout, stderr } = spawnSync(program, args, { env: { ...process.env, ...env }, cwd, encoding: "utf8" });
   return { code: status, out: stdout, err: stderr, get json() { return JSON.parse(stdout); } };
+}
+
+/** Process ids of a server by role: { front, zygote, fetcher, workers: [] }. */
+export function processes(server) {
+  const found = { workers: [] }, parents = {};
+  for (const pid of readdirSync("/proc").filter((name) => /^\d+$/.test(name)).map(Number))
+    try {
+      const [, name, state, parent] = readFileSync(`/proc/${pid}/stat`, "utf8").match(/\((.*)\) (\S) (\d+)/);
+      if (state !== "Z") parents[pid] = { name, parent: Number(parent) };
+    } catch { /* it has ended */ }
+  const under = (pid) => pid === server.child.pid || (parents[pid] && under(parents[pid].parent));
+  for (const [pid, { name }] of Object.entries(parents))
+    if (!under(Number(pid)) || Number(pid) === server.child.pid) continue;
+    else if (name === "mg-worker") found.workers.push(Number(pid));
+    else found[name] = Number(pid);
+  return found;
 }
 
 /** Sends bytes as they are; gives what comes back until the other side closes (or `done` says that it is enough). */
