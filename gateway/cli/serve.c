@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -162,6 +163,12 @@ static int serve(const struct mg_config *config, struct mg_errmsg *err)
         status = mg_serve_inputs_read(config, &inputs, err);
     if (status)
         return status;
+    /* Each client, worker and UDF holds descriptors. */
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur < files.rlim_max) {
+        files.rlim_cur = files.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &files);
+    }
     const char *base = config->public_url ? config->public_url : url;
     write_credentials(base, data_dir);
     bool root = may_give_up_root(data_dir);
