@@ -63,6 +63,13 @@ static void put_fixed(struct mg_buf *buf, bool negative, uint64_t scaled, int de
     mg_buf_put(buf, at, (size_t)(end - at));
 }
 
+/* To the nearest whole number below 2^51: what is behind the point falls off the mantissa. No call of nearbyint(). */
+static double round_whole(double v)
+{
+    const double magic = 6755399441055744.0; /* 3 * 2^51 */
+    return v < 2251799813685248.0 ? (v + magic) - magic : v;
+}
+
 static bool put_short(struct mg_buf *buf, double value)
 {
     static const double tens[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
@@ -70,7 +77,7 @@ static bool put_short(struct mg_buf *buf, double value)
     static const int tries[] = {0, 2, 5, 9};
     double size = fabs(value);
     for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
-        double ten = tens[tries[i]], scaled = nearbyint(size * ten);
+        double ten = tens[tries[i]], scaled = round_whole(size * ten);
         if (scaled >= 1e15)
             return false;
         if (scaled / ten == size) {

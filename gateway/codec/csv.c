@@ -38,7 +38,7 @@ static void put_text(struct mg_span s, char delimiter, bool safe, struct mg_buf 
 {
     bool formula = safe && is_formula(s);
     if (!formula && !needs_quotes(s, delimiter)) {
-        mg_buf_put(out, s.data, s.len);
+        rows_of_put(out, s.data, s.len);
         return;
     }
     mg_buf_put(out, formula ? "\"'" : "\"", formula ? 2 : 1);
@@ -59,7 +59,7 @@ static void put_row(struct rows_of *rows, char delimiter, bool safe, struct mg_b
     for (int c = 0; c < rows->n; c++) {
         struct mg_cell cell = {0};
         if (c)
-            mg_buf_char(out, delimiter);
+            rows_of_put(out, &delimiter, 1);
         rows_of_cell(rows, c, &cell);
         if (c == rows->table->geometry && cell.type == MG_CELL_BINARY) {
             wkt->len = 0;
@@ -72,7 +72,7 @@ static void put_row(struct rows_of *rows, char delimiter, bool safe, struct mg_b
             mg_cell_text(&cell, out);
         }
     }
-    mg_buf_put(out, "\r\n", 2);
+    ROWS_OF_TEXT(out, "\r\n");
 }
 
 static enum mg_err write_rows(const struct mg_codec_job *job, char delimiter, struct mg_buf *out,
@@ -85,13 +85,13 @@ static enum mg_err write_rows(const struct mg_codec_job *job, char delimiter, st
     enum mg_err e = rows_of_open(&rows, table, false, err);
     mg_buf_init(&wkt, 0);
     if (job->options[OPT_BOM].number != 0)
-        mg_buf_put(out, "\xEF\xBB\xBF", 3);
+        ROWS_OF_TEXT(out, "\xEF\xBB\xBF");
     for (int c = 0; !e && c < rows.n; c++) {
         if (c)
-            mg_buf_char(out, delimiter);
+            rows_of_put(out, &delimiter, 1);
         put_text(mg_span(table->schema.children[c]->name), delimiter, safe, out);
     }
-    mg_buf_put(out, "\r\n", 2);
+    ROWS_OF_TEXT(out, "\r\n");
     while (!e && !(e = rows_of_next(&rows, &more, err)) && more && !out->failed)
         put_row(&rows, delimiter, safe, &wkt, out);
     mg_buf_fini(&wkt);

@@ -16,32 +16,32 @@ static void put_feature(struct rows_of *rows, const struct keys_of *keys, int id
 {
     struct mg_cell cell = {0};
     bool first = true;
-    mg_buf_put(out, "{\"type\":\"Feature\",", 18);
+    ROWS_OF_TEXT(out, "{\"type\":\"Feature\",");
     if (id >= 0) {
         rows_of_cell(rows, id, &cell);
         if (cell.type == MG_CELL_INT || cell.type == MG_CELL_UINT || cell.type == MG_CELL_STRING) {
-            mg_buf_put(out, "\"id\":", 5);
+            ROWS_OF_TEXT(out, "\"id\":");
             mg_cell_json(&cell, out);
-            mg_buf_char(out, ',');
+            ROWS_OF_TEXT(out, ",");
         }
     }
-    mg_buf_put(out, "\"properties\":{", 14);
+    ROWS_OF_TEXT(out, "\"properties\":{");
     for (int c = 0; c < rows->n; c++) {
         if (c == rows->table->geometry)
             continue;
         struct mg_span key = keys_of_get(keys, c);
         if (!first)
-            mg_buf_char(out, ',');
+            ROWS_OF_TEXT(out, ",");
         first = false;
-        mg_buf_put(out, key.data, key.len);
+        rows_of_put(out, key.data, key.len);
         rows_of_cell(rows, c, &cell);
         mg_cell_json(&cell, out);
     }
-    mg_buf_put(out, "},\"geometry\":", 13);
+    ROWS_OF_TEXT(out, "},\"geometry\":");
     struct mg_span wkb = rows_of_geometry(rows);
     if (!wkb.data || mg_wkb_to_geojson(wkb, precision, out))
-        mg_buf_put(out, "null", 4);
-    mg_buf_char(out, '}');
+        ROWS_OF_TEXT(out, "null");
+    ROWS_OF_TEXT(out, "}");
 }
 
 static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)

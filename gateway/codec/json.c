@@ -14,22 +14,22 @@ static const struct mg_option options[] = {
 static void put_record(struct rows_of *rows, const struct keys_of *keys, int precision, struct mg_buf *out)
 {
     struct mg_cell cell = {0};
-    mg_buf_char(out, '{');
+    ROWS_OF_TEXT(out, "{");
     for (int c = 0; c < rows->n; c++) {
         struct mg_span key = keys_of_get(keys, c);
         if (c)
-            mg_buf_char(out, ',');
-        mg_buf_put(out, key.data, key.len);
+            ROWS_OF_TEXT(out, ",");
+        rows_of_put(out, key.data, key.len);
         if (c == rows->table->geometry) {
             struct mg_span wkb = rows_of_geometry(rows);
             if (!wkb.data || mg_wkb_to_geojson(wkb, precision, out))
-                mg_buf_put(out, "null", 4);
+                ROWS_OF_TEXT(out, "null");
         } else {
             rows_of_cell(rows, c, &cell);
             mg_cell_json(&cell, out);
         }
     }
-    mg_buf_char(out, '}');
+    ROWS_OF_TEXT(out, "}");
 }
 
 static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
@@ -41,7 +41,7 @@ static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *o
     enum mg_err e = rows_of_open(&rows, table, table->crs != NULL, err);
     if (!e)
         e = keys_of_open(&keys, table, err);
-    mg_buf_char(out, '[');
+    ROWS_OF_TEXT(out, "[");
     while (!e && !(e = rows_of_next(&rows, &more, err)) && more) {
         mg_buf_put(out, first ? "\n" : ",\n", first ? 1 : 2);
         first = false;

@@ -285,8 +285,8 @@ static bool make_point(struct work *w, const struct mg_bounds *box, int32_t xy[2
     mvt_project(&w->space, &x, &y, 1);
     if (!(x >= w->space.lo && x <= w->space.hi && y >= w->space.lo && y <= w->space.hi))
         return false;
-    xy[0] = (int32_t)floor(x + 0.5);
-    xy[1] = (int32_t)floor(y + 0.5);
+    xy[0] = mvt_round(x);
+    xy[1] = mvt_round(y);
     if (!mvt_grow((void **)&out->at, &out->cap, 3, sizeof *out->at)) {
         w->geometry.no_memory = true;
         return false;

@@ -61,8 +61,15 @@ void mvt_geometry(const struct mvt_space *space, struct mg_span wkb, const struc
 bool mvt_space_meets(const struct mvt_space *space, const struct mg_bounds *bounds);
 /* A point in tile units. */
 void mvt_project(const struct mvt_space *space, double *x, double *y, size_t n);
-/* Whether the rings (ends in work->ring_ends) are simple, do not meet, and holes lie inside. */
-bool mvt_rings_valid(struct mvt_work *work);
+/* Whether the rings, one behind the other from `at`, are simple, do not meet, and holes lie inside. */
+bool mvt_rings_valid(struct mvt_work *work, const int32_t *at, const uint32_t *ends, size_t n_rings);
+
+/* Rounds half up. A cast rounds to zero, so the sum is made positive first: no call of floor(). What is not a number,
+ * or is out of all tiles, must not reach the cast. */
+static inline int32_t mvt_round(double v)
+{
+    return v > -1e6 && v < 1e6 ? (int32_t)(v + 1048576.5) - 1048576 : 0;
+}
 
 bool mvt_grow(void **at, size_t *cap, size_t need, size_t size);
 

@@ -411,9 +411,6 @@ static bool ints_room(struct mvt_work *work, struct mvt_ints *ints, size_t more)
     return false;
 }
 
-/* What is not a number, or is out of all tiles, must not reach the cast. */
-static inline int32_t round_unit(double v) { return v > -1e6 && v < 1e6 ? (int32_t)floor(v + 0.5) : 0; }
-
 static int64_t cross_of(const int32_t *a, const int32_t *b, const int32_t *c)
 {
     return (int64_t)(b[0] - a[0]) * (c[1] - a[1]) - (int64_t)(b[1] - a[1]) * (c[0] - a[0]);
@@ -428,7 +425,7 @@ static size_t round_ring(struct mvt_work *work)
         return 0;
     int32_t *at = points->at + points->n;
     for (size_t i = 0; i < work->a.n; i++) {
-        int32_t now[2] = {round_unit(work->a.x[i]), round_unit(work->a.y[i])};
+        int32_t now[2] = {mvt_round(work->a.x[i]), mvt_round(work->a.y[i])};
         for (;;) {
             if (n >= 1 && at[2 * n - 2] == now[0] && at[2 * n - 1] == now[1]) {
                 n--;
@@ -478,15 +475,17 @@ static void turn_round(int32_t *at, size_t n)
         }
 }
 
-/* Adds the ring that lies rounded behind `points`; false when it is too small. */
-static bool add_ring(const struct mvt_space *s, struct mvt_work *work, size_t n, bool hole)
+/* Adds the ring that lies rounded behind `points`; false when it is too small. `mended`: it is known to be simple. */
+static bool add_ring(const struct mvt_space *s, struct mvt_work *work, size_t n, bool hole, bool mended)
 {
     struct mvt_ints *points = &work->points;
     int32_t *at = points->at + points->n;
     if (n < 3)
         return false;
     int64_t area = area_of(at, n);
-    if (area == 0 || (double)llabs(area) < 2 * s->min_area)
+    /* The loops of a ring that crosses itself may cancel out: only a simple one is as small as its area. */
+    uint32_t end = (uint32_t)n;
+    if ((area == 0 || (double)llabs(area) < 2 * s->min_area) && (mended || mvt_rings_valid(work, at, &end, 1)))
         return false;
     if ((area > 0) == hole)
         turn_round(at, n);
@@ -561,7 +560,7 @@ static void repair(const struct mvt_space *s, struct mvt_work *work)
             work->a.y[i] = mg_wkb_coord(&part, (size_t)i * (size_t)part.dims + 1);
         }
         work->a.n = part.n - 1;
-        dropped = !add_ring(s, work, round_ring(work), part.ring > 0) && part.ring == 0;
+        dropped = !add_ring(s, work, round_ring(work), part.ring > 0, true) && part.ring == 0;
     }
     put_rings(work);
     work->n_rings = 0;
@@ -573,7 +572,7 @@ static void flush_polygon(const struct mvt_space *s, struct mvt_work *work)
 {
     if (work->n_rings == 0)
         return;
-    if (mvt_rings_valid(work))
+    if (mvt_rings_valid(work, work->points.at, work->ring_ends, work->n_rings))
         put_rings(work);
     else
         repair(s, work);
@@ -592,7 +591,7 @@ static void put_line(const struct mvt_space *s, struct mvt_work *work)
         return;
     size_t n = 0;
     for (size_t i = 0; i < work->a.n; i++) {
-        int32_t x = round_unit(work->a.x[i]), y = round_unit(work->a.y[i]);
+        int32_t x = mvt_round(work->a.x[i]), y = mvt_round(work->a.y[i]);
         if (n && points->at[2 * n - 2] == x && points->at[2 * n - 1] == y)
             continue;
         points->at[2 * n] = x;
@@ -676,8 +675,8 @@ static void add_points(const struct mvt_space *s, struct mvt_work *work, struct 
         double x = work->a.x[i], y = work->a.y[i];
         if (!(x >= s->lo && x <= s->hi && y >= s->lo && y <= s->hi) || !ints_room(work, found, 2))
             continue;
-        found->at[found->n++] = round_unit(x);
-        found->at[found->n++] = round_unit(y);
+        found->at[found->n++] = mvt_round(x);
+        found->at[found->n++] = mvt_round(y);
     }
 }
 
@@ -725,7 +724,7 @@ static void one_turn(const struct mvt_space *s, struct mg_span wkb, bool inside,
             }
             if (kept && path_room(work, &work->a, work->a.n + 1)) {
                 simplify(s, true, work);
-                kept = add_ring(s, work, round_ring(work), part.ring > 0);
+                kept = add_ring(s, work, round_ring(work), part.ring > 0, false);
             }
             dropped = !kept && part.ring == 0;
         }

@@ -141,7 +141,8 @@ static uint32_t intern(struct mvt_layer *layer, uint8_t tag, const char *data, s
     for (; layer->slots[slot]; slot = (slot + 1) & (layer->n_slots - 1)) {
         const struct mvt_value *value = &layer->values[layer->slots[slot] - 1];
         if (value->hash == hash && value->tag == tag && value->len == len &&
-            (len == 0 || memcmp(layer->payload.data + value->at, data, len) == 0))
+            (len == 8 ? memcmp(layer->payload.data + value->at, data, 8) == 0
+                      : len == 0 || memcmp(layer->payload.data + value->at, data, len) == 0))
             return layer->slots[slot] - 1;
     }
     if (!mvt_grow((void **)&layer->values, &layer->values_cap, layer->n_values + 1, sizeof *layer->values) ||
@@ -194,9 +195,52 @@ uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell)
     }
 }
 
+/* A feature whose lengths all fit one byte, which most points and buildings are: written in one pass. */
+static char *put_small(char *start, bool has_id, uint64_t id, const uint32_t *tags, size_t n_tags, int type,
+                       const struct mvt_commands *geometry)
+{
+    char *at = start;
+    *at++ = 0x12; /* Layer.features */
+    char *body = at++;
+    if (has_id) {
+        *at++ = 0x08;
+        at = put_varint(at, id);
+    }
+    if (n_tags) {
+        *at++ = 0x12;
+        char *packed = at++;
+        for (size_t i = 0; i < n_tags; i++)
+            at = put_varint(at, tags[i]);
+        *packed = (char)(at - packed - 1);
+    }
+    *at++ = 0x18;
+    *at++ = (char)type;
+    *at++ = 0x22;
+    char *packed = at++;
+    for (size_t i = 0; i < geometry->n; i++)
+        at = put_varint(at, geometry->at[i]);
+    *packed = (char)(at - packed - 1);
+    *body = (char)(at - body - 1);
+    return at;
+}
+
 void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id, const uint32_t *tags,
                        size_t n_tags, int type, const struct mvt_commands *geometry)
 {
+    /* 5 bytes a number, 11 of the id, 6 of field keys and lengths. */
+    if ((n_tags + geometry->n) * 5 + 17 < 128) {
+        char *small = mg_buf_room(&layer->features, 130);
+        if (!small || layer->features.len + 130 > UINT32_MAX ||
+            !mvt_grow((void **)&layer->list, &layer->list_cap, layer->n + 1, sizeof *layer->list)) {
+            layer->no_memory = true;
+            return;
+        }
+        size_t len = (size_t)(put_small(small, has_id, id, tags, n_tags, type, geometry) - small);
+        layer->list[layer->n++] = (struct mvt_feature){row, (uint32_t)layer->features.len, (uint32_t)len};
+        small[len] = '\0';
+        layer->features.len += len;
+        return;
+    }
     size_t tag_bytes = 0, geometry_bytes = 0;
     for (size_t i = 0; i < n_tags; i++)
         tag_bytes += varint_bytes(tags[i]);

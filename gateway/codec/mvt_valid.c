@@ -78,19 +78,20 @@ static bool ring_holds(const int32_t *at, uint32_t n, const int32_t *p)
 /* An edge: its ends left and right, and who it is. */
 enum { EDGE_X0, EDGE_Y0, EDGE_X1, EDGE_Y1, EDGE_YMIN, EDGE_YMAX, EDGE_RING, EDGE_AT, EDGE_INTS };
 
-static bool collect_edges(struct mvt_work *work, uint32_t *n_out)
+static bool collect_edges(struct mvt_work *work, const int32_t *at, const uint32_t *ends, size_t n_rings,
+                          uint32_t *n_out)
 {
-    uint32_t from = 0, total = work->ring_ends[work->n_rings - 1], k = 0;
+    uint32_t from = 0, total = ends[n_rings - 1], k = 0;
     if (!mvt_grow((void **)&work->edges.at, &work->edges.cap, (size_t)total * EDGE_INTS, sizeof *work->edges.at) ||
         !mvt_grow((void **)&work->order, &work->order_cap, 2 * (size_t)total + MAX_BUCKETS + 2,
                   sizeof *work->order)) {
         work->no_memory = true;
         return false;
     }
-    for (size_t r = 0; r < work->n_rings; r++) {
-        uint32_t to = work->ring_ends[r];
+    for (size_t r = 0; r < n_rings; r++) {
+        uint32_t to = ends[r];
         for (uint32_t i = from; i < to; i++, k++) {
-            const int32_t *p = work->points.at + 2 * i, *q = work->points.at + 2 * (i + 1 < to ? i + 1 : from);
+            const int32_t *p = at + 2 * i, *q = at + 2 * (i + 1 < to ? i + 1 : from);
             int32_t *edge = work->edges.at + (size_t)k * EDGE_INTS;
             const int32_t *left = p[0] <= q[0] ? p : q, *right = left == p ? q : p;
             edge[EDGE_X0] = left[0];
@@ -115,7 +116,7 @@ static bool neighbours(int32_t i, int32_t j, int32_t n)
     return apart == 1 || apart == n - 1;
 }
 
-static bool sweep(struct mvt_work *work, uint32_t n)
+static bool sweep(struct mvt_work *work, const uint32_t *ends, uint32_t n)
 {
     uint32_t *order = work->order, *open = order + n, *count = open + n, n_open = 0;
     const int32_t *edges = work->edges.at;
@@ -150,7 +151,7 @@ static bool sweep(struct mvt_work *work, uint32_t n)
                 continue;
             if (e[EDGE_RING] == f[EDGE_RING]) {
                 size_t r = (size_t)e[EDGE_RING];
-                int32_t size = (int32_t)(work->ring_ends[r] - (r ? work->ring_ends[r - 1] : 0));
+                int32_t size = (int32_t)(ends[r] - (r ? ends[r - 1] : 0));
                 if (neighbours(e[EDGE_AT], f[EDGE_AT], size))
                     continue;
             }
@@ -163,15 +164,15 @@ static bool sweep(struct mvt_work *work, uint32_t n)
     return true;
 }
 
-bool mvt_rings_valid(struct mvt_work *work)
+bool mvt_rings_valid(struct mvt_work *work, const int32_t *at, const uint32_t *ends, size_t n_rings)
 {
-    uint32_t n = 0, outer = work->ring_ends[0];
-    if (work->n_rings == 1 && (outer == 3 || star_shaped(work->points.at, outer)))
+    uint32_t n = 0, outer = ends[0];
+    if (n_rings == 1 && (outer == 3 || star_shaped(at, outer)))
         return true;
-    if (!collect_edges(work, &n) || !sweep(work, n))
+    if (!collect_edges(work, at, ends, n_rings, &n) || !sweep(work, ends, n))
         return false;
-    for (size_t r = 1; r < work->n_rings; r++)
-        if (!ring_holds(work->points.at, outer, work->points.at + 2 * work->ring_ends[r - 1]))
+    for (size_t r = 1; r < n_rings; r++)
+        if (!ring_holds(at, outer, at + 2 * ends[r - 1]))
             return false;
     return true;
 }

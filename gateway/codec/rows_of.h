@@ -24,6 +24,18 @@ static inline void rows_of_cell(struct rows_of *rows, int column, struct mg_cell
 {
     mg_cursor_get(rows->cursors[column], rows->row, out);
 }
+/* mg_buf_put without the call while there is room. */
+static inline void rows_of_put(struct mg_buf *out, const char *data, size_t len)
+{
+    if (out->failed || out->len + len >= out->cap) {
+        mg_buf_put(out, data, len);
+        return;
+    }
+    memcpy(out->data + out->len, data, len);
+    out->len += len;
+    out->data[out->len] = '\0';
+}
+#define ROWS_OF_TEXT(out, literal) rows_of_put(out, literal, sizeof(literal) - 1)
 /* The row's geometry, borrowed until the next; empty when it is null or cannot be reprojected. */
 struct mg_span rows_of_geometry(struct rows_of *rows);
 

@@ -261,8 +261,36 @@ static void json(struct walk *w, bool named, struct mg_buf *out)
         mg_buf_char(out, '}');
 }
 
+/* The commonest geometry, a little-endian 2D point, in one piece. False when it is another, or not finite. */
+static bool json_plain_point(struct mg_span wkb, int decimals, struct mg_buf *out)
+{
+    static const char head[] = "{\"type\":\"Point\",\"coordinates\":[";
+    double xy[2];
+    if (wkb.len != 21 || memcmp(wkb.data, "\1\1\0\0", 5) != 0)
+        return false;
+    char *start = mg_buf_room(out, sizeof head + 2 * 40 + 4), *at = start;
+    if (!start)
+        return false;
+    memcpy(xy, wkb.data + 5, sizeof xy);
+    memcpy(at, head, sizeof head - 1);
+    at += sizeof head - 1;
+    size_t n = mg_fixed_text(xy[0], decimals, at);
+    at[n] = ',';
+    size_t m = mg_fixed_text(xy[1], decimals, at + n + 1);
+    if (n && m) {
+        at += n + 1 + m;
+        *at++ = ']';
+        *at++ = '}';
+        out->len += (size_t)(at - start);
+    }
+    out->data[out->len] = '\0';
+    return n && m;
+}
+
 enum mg_err mg_wkb_to_geojson(struct mg_span wkb, int decimals, struct mg_buf *out)
 {
+    if (json_plain_point(wkb, decimals, out))
+        return MG_OK;
     struct walk w = {.at = (const uint8_t *)wkb.data, .decimals = decimals};
     size_t start = out->len;
     enum mg_err e = mg_wkb_check(wkb, NULL);
