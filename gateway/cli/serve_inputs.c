@@ -39,13 +39,15 @@ static double zoom_of(struct mg_bounds degrees)
 
 static json_t *meta_of(const char *name, const char *type, const char *description, struct mg_bounds b)
 {
+    char source[128];
+    snprintf(source, sizeof source, "%s.lua", name);
     return json_pack("{s:s, s:{s:s, s:s, s:{}, s:[{s:s, s:{s:s, s:s, s:s, s:{}, s:{s:s, s:s, s:{s:b, s:f, s:f, s:f}}, "
                      "s:s, s:[]}}]}}",
                      "version", "0.0.3", "job_config", "version", "0.0.3", "name", name, "metadata", "steps", "type",
                      "udf", "udf", "type", "lua", "name", name, "entrypoint", "udf", "parameters", "metadata",
                      "fused:udfType", type, "fused:description", description, "fused:defaultViewState", "enable", 1,
                      "latitude", (b.ymin + b.ymax) / 2, "longitude", (b.xmin + b.xmax) / 2, "zoom", zoom_of(b),
-                     "source", name, "headers");
+                     "source", source, "headers");
 }
 
 static int by_value(const void *a, const void *b)
@@ -138,8 +140,7 @@ static void look(const char *path, const char *fd_name, const char *name, int pi
         status = mg_raster_info(path, &raster, &err);
         if (!status)
             status = raster_udf(path, fd_name, name, &raster, &lua, &meta, &err);
-        else if (mg_vector_info(path, NULL, &vector, &vector_err) == MG_OK) {
-            status = MG_OK;
+        else if ((status = mg_vector_info(path, NULL, &vector, &vector_err)) == MG_OK) {
             mg_buf_printf(&lua, "-- Made by `moongate serve` of %s: layer %s, columns %s.\n"
                           "local moon = require \"moon\"\n\nlocal function udf(bounds, path)\n"
                           "  return moon.read_vector(path, bounds)\nend\n\n"
@@ -148,7 +149,8 @@ static void look(const char *path, const char *fd_name, const char *name, int pi
             meta = meta_of(name, "vector_tile", fd_name, vector.degrees);
         }
     }
-    json_t *result = status ? json_pack("{s:s}", "error", err.text)
+    const char *why = vector_err.text[0] ? vector_err.text : err.text;
+    json_t *result = status ? json_pack("{s:s}", "error", why)
                             : json_pack("{s:s, s:o}", "lua", lua.data, "meta", meta);
     mg_json_write(result, &text);
     (void)!write(pipe_fd, text.data, text.len);
@@ -189,7 +191,8 @@ static enum mg_err make_file_udf(const char *path, const char *fd_name, const ch
     enum mg_err status = mg_json_parse((struct mg_span){text.data, text.len}, MAX_TEXT, &result, NULL);
     const char *message = status ? "it could not be opened (the reader ended)" : mg_json_str(result, "error", NULL);
     if (message) {
-        status = mg_err_set(err, MG_E_BAD_FILE, "%s: %s", path, message);
+        status = strstr(message, path) ? mg_err_set(err, MG_E_BAD_FILE, "%s", message)
+                                       : mg_err_set(err, MG_E_BAD_FILE, "%s: %s", path, message);
     } else {
         mg_json_write(json_object_get(result, "meta"), &meta);
         out->name = strdup(name);
