@@ -31,7 +31,7 @@ home_of() {
     case $1 in
     err | buf | pack | log | crypto | json | metrics | config | nearest) echo base ;;
     msg | memfd | sandbox | master | run_wire) echo proc ;;
-    tile | raster | raster_ops | raster_read | files | table | geometry | vector_read) echo geo ;;
+    tile | gdal | raster | raster_ops | raster_read | files | table | geometry | vector_read) echo geo ;;
     codec) echo codec ;;
     state | cache) echo store ;;
     fetch) echo fetch ;;
@@ -81,7 +81,7 @@ only '(lua|lauxlib|lualib|luajit)\.h' 'gateway/worker/'
 only 'lmdb\.h' 'gateway/store/'
 only '(curl/|libpq)' 'gateway/fetch/'
 only 'png\.h' 'gateway/codec/png'
-only '(gdal|ogr_|cpl_)' 'gateway/geo/|gateway/codec/tif'
+only '(gdal|ogr_|cpl_)' 'gateway/geo/|gateway/codec/tif|include/moongate/gdal'
 only 'geos_c' 'gateway/geo/'
 only 'openssl/' 'gateway/base/crypto|gateway/serve/tls|gateway/serve/http_internal'
 only 'jansson' 'include/moongate/json\.h'

@@ -34,7 +34,8 @@ static void name_of(const char *path, char *out, size_t size)
 
 static double zoom_of(struct mg_bounds degrees)
 {
-    return mg_tile_estimate_zoom(degrees, 6);
+    int zoom = mg_tile_estimate_zoom(degrees, 6) - 1; /* of 512-pixel map tiles */
+    return zoom > 0 ? zoom : 0;
 }
 
 static json_t *meta_of(const char *name, const char *type, const char *description, struct mg_bounds b)

@@ -5,7 +5,7 @@
  * the encoded file is copied once. */
 #include "moongate/codec.h"
 
-#include "geo/gdal_setup.h"
+#include "moongate/gdal.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * Only the drivers of one table are registered, each by its own function (half a millisecond; registering all takes
  * forty and lets a file name reach the network, our memory or /etc/passwd), and every open passes their names again.
  * CRS text is sorted by its form before PROJ sees it, because GDAL's own parser also takes files and URLs. */
-#include "geo/gdal_setup.h"
+#include "moongate/gdal.h"
 #include "moongate/files.h"
 #include "moongate/raster_read.h"
 

@@ -1,7 +1,8 @@
 /* Operations of GEOS on WKB, and WKT and GeoJSON as WKB.
  *
- * One reentrant context for the process; its errors become sentences. WKB is checked by us before GEOS reads it.
- * Results are ISO WKB, little-endian, with Z where GEOS kept it (GEOS 3.11 knows no M). */
+ * One reentrant context for the process; its errors become sentences. WKB is checked by us before
+ * GEOS reads it. Results are ISO WKB, little-endian, with Z where GEOS kept it (GEOS 3.11 knows no
+ * M). */
 #include "moongate/geometry.h"
 
 #include "moongate/json.h"
@@ -47,7 +48,8 @@ static enum mg_err need_context(struct mg_errmsg *err)
 static enum mg_err failed(struct mg_errmsg *err, const char *what)
 {
     return mg_err_set(err, MG_E_ARGUMENT, "%s: %s", what,
-                      last_error[0] ? last_error : "GEOS could not do it; try to make the geometry valid first");
+                      last_error[0] ? last_error
+                                    : "GEOS could not do it; try to make the geometry valid first");
 }
 
 static enum mg_err read_wkb(struct mg_span wkb, GEOSGeometry **out, struct mg_errmsg *err)
@@ -55,14 +57,16 @@ static enum mg_err read_wkb(struct mg_span wkb, GEOSGeometry **out, struct mg_er
     enum mg_err e = mg_wkb_check(wkb, err);
     if (e || (e = need_context(err)))
         return e;
-    GEOSGeometry *geometry = GEOSWKBReader_read_r(context, reader, (const unsigned char *)wkb.data, wkb.len);
+    GEOSGeometry *geometry =
+        GEOSWKBReader_read_r(context, reader, (const unsigned char *)wkb.data, wkb.len);
     if (!geometry)
         return failed(err, "the geometry cannot be read");
     *out = geometry;
     return MG_OK;
 }
 
-static enum mg_err write_wkb(const GEOSGeometry *geometry, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err write_wkb(const GEOSGeometry *geometry, struct mg_buf *out,
+                             struct mg_errmsg *err)
 {
     size_t n = 0;
     unsigned char *wkb = GEOSWKBWriter_write_r(context, writer, geometry, &n);
@@ -74,7 +78,8 @@ static enum mg_err write_wkb(const GEOSGeometry *geometry, struct mg_buf *out, s
 }
 
 /* Ends an operation: writes and frees what it made. */
-static enum mg_err finish(GEOSGeometry *made, const char *what, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err finish(GEOSGeometry *made, const char *what, struct mg_buf *out,
+                          struct mg_errmsg *err)
 {
     if (!made)
         return failed(err, what);
@@ -116,7 +121,8 @@ static const struct {
     [MG_GEO_EQUALS] = {"equals", GEOSEquals_r},
 };
 
-enum mg_err mg_wkb_unary(enum mg_geo_op op, struct mg_span wkb, struct mg_buf *out, struct mg_errmsg *err)
+enum mg_err mg_wkb_unary(enum mg_geo_op op, struct mg_span wkb, struct mg_buf *out,
+                         struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL;
     enum mg_err e = read_wkb(wkb, &a, err);
@@ -127,8 +133,8 @@ enum mg_err mg_wkb_unary(enum mg_geo_op op, struct mg_span wkb, struct mg_buf *o
     return e;
 }
 
-static enum mg_err read_two(struct mg_span wkb_a, struct mg_span wkb_b, GEOSGeometry **a, GEOSGeometry **b,
-                            struct mg_errmsg *err)
+static enum mg_err read_two(struct mg_span wkb_a, struct mg_span wkb_b, GEOSGeometry **a,
+                            GEOSGeometry **b, struct mg_errmsg *err)
 {
     enum mg_err e = read_wkb(wkb_a, a, err);
     if (!e && (e = read_wkb(wkb_b, b, err)))
@@ -139,15 +145,16 @@ static enum mg_err read_two(struct mg_span wkb_a, struct mg_span wkb_b, GEOSGeom
 /* Overlays refuse invalid input; made valid, it is what its author meant. */
 static void make_valid(GEOSGeometry **geometry)
 {
-    GEOSGeometry *valid = GEOSisValid_r(context, *geometry) == 1 ? NULL : GEOSMakeValid_r(context, *geometry);
+    GEOSGeometry *valid =
+        GEOSisValid_r(context, *geometry) == 1 ? NULL : GEOSMakeValid_r(context, *geometry);
     if (valid) {
         GEOSGeom_destroy_r(context, *geometry);
         *geometry = valid;
     }
 }
 
-enum mg_err mg_wkb_binary(enum mg_geo_binary op, struct mg_span wkb_a, struct mg_span wkb_b, struct mg_buf *out,
-                          struct mg_errmsg *err)
+enum mg_err mg_wkb_binary(enum mg_geo_binary op, struct mg_span wkb_a, struct mg_span wkb_b,
+                          struct mg_buf *out, struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL, *b = NULL;
     enum mg_err e = read_two(wkb_a, wkb_b, &a, &b, err);
@@ -165,8 +172,8 @@ enum mg_err mg_wkb_binary(enum mg_geo_binary op, struct mg_span wkb_a, struct mg
     return e;
 }
 
-enum mg_err mg_wkb_predicate(enum mg_geo_predicate op, struct mg_span wkb_a, struct mg_span wkb_b, bool *out,
-                             struct mg_errmsg *err)
+enum mg_err mg_wkb_predicate(enum mg_geo_predicate op, struct mg_span wkb_a, struct mg_span wkb_b,
+                             bool *out, struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL, *b = NULL;
     enum mg_err e = read_two(wkb_a, wkb_b, &a, &b, err);
@@ -186,12 +193,13 @@ enum mg_err mg_wkb_predicate(enum mg_geo_predicate op, struct mg_span wkb_a, str
     return MG_OK;
 }
 
-enum mg_err mg_wkb_buffer(struct mg_span wkb, double distance, int quad_segments, struct mg_buf *out,
-                          struct mg_errmsg *err)
+enum mg_err mg_wkb_buffer(struct mg_span wkb, double distance, int quad_segments,
+                          struct mg_buf *out, struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL;
     if (!isfinite(distance) || quad_segments < 1 || quad_segments > 1024)
-        return mg_err_set(err, MG_E_ARGUMENT, "buffer: a distance is a finite number, quadrant segments are 1 to 1024");
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "buffer: a distance is a finite number, quadrant segments are 1 to 1024");
     enum mg_err e = read_wkb(wkb, &a, err);
     if (e)
         return e;
@@ -200,8 +208,8 @@ enum mg_err mg_wkb_buffer(struct mg_span wkb, double distance, int quad_segments
     return e;
 }
 
-enum mg_err mg_wkb_simplify(struct mg_span wkb, double tolerance, bool keep_topology, struct mg_buf *out,
-                            struct mg_errmsg *err)
+enum mg_err mg_wkb_simplify(struct mg_span wkb, double tolerance, bool keep_topology,
+                            struct mg_buf *out, struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL;
     if (!isfinite(tolerance) || tolerance < 0)
@@ -216,7 +224,8 @@ enum mg_err mg_wkb_simplify(struct mg_span wkb, double tolerance, bool keep_topo
     return e;
 }
 
-enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf *out, struct mg_errmsg *err)
+enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf *out,
+                        struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL;
     if (!(box.xmin < box.xmax) || !(box.ymin < box.ymax))
@@ -273,13 +282,15 @@ enum mg_err mg_wkb_from_wkt(struct mg_span wkt, struct mg_buf *out, struct mg_er
     if (e)
         return e;
     if (wkt.len > MAX_TEXT)
-        return mg_err_set(err, MG_E_ARGUMENT, "a WKT of %zu bytes: at most %d are read", wkt.len, MAX_TEXT);
+        return mg_err_set(err, MG_E_ARGUMENT, "a WKT of %zu bytes: at most %d are read", wkt.len,
+                          MAX_TEXT);
     /* GEOS parses by recursion: bound the nesting before it does. */
     int depth = 0;
     for (size_t i = 0; i < wkt.len; i++) {
         depth += wkt.data[i] == '(' ? 1 : wkt.data[i] == ')' ? -1 : 0;
         if (depth > MAX_DEPTH + 3 || wkt.data[i] == '\0')
-            return mg_err_set(err, MG_E_ARGUMENT, "the WKT is nested deeper than %d or holds a NUL", MAX_DEPTH);
+            return mg_err_set(err, MG_E_ARGUMENT, "the WKT is nested deeper than %d or holds a NUL",
+                              MAX_DEPTH);
     }
     char *text = strndup(wkt.data ? wkt.data : "", wkt.len);
     GEOSWKTReader *parser = text ? GEOSWKTReader_create_r(context) : NULL;
@@ -301,7 +312,10 @@ static const struct {
     {"MultiPoint", 4, 1}, {"MultiLineString", 5, 2}, {"MultiPolygon", 6, 3},
 };
 
-static void put_u32(struct mg_buf *out, uint32_t v) { mg_buf_put(out, &v, 4); }
+static void put_u32(struct mg_buf *out, uint32_t v)
+{
+    mg_buf_put(out, &v, 4);
+}
 
 static void put_header(struct mg_buf *out, uint32_t type, bool z)
 {
@@ -339,7 +353,8 @@ static bool put_positions(const json_t *list, bool z, struct mg_buf *out)
 static bool put_coordinates(const json_t *coordinates, uint32_t type, bool z, struct mg_buf *out)
 {
     if (type == 1) {
-        if (json_is_array(coordinates) && json_array_size(coordinates) == 0) { /* empty: NaN in WKB */
+        if (json_is_array(coordinates) &&
+            json_array_size(coordinates) == 0) { /* empty: NaN in WKB */
             double nan = NAN;
             for (int i = 0; i < (z ? 3 : 2); i++)
                 mg_buf_put(out, &nan, 8);
@@ -369,7 +384,8 @@ static bool has_z(const json_t *coordinates, int depth)
     return json_array_size(coordinates) > 2;
 }
 
-static enum mg_err put_geometry(const json_t *value, int depth, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err put_geometry(const json_t *value, int depth, struct mg_buf *out,
+                                struct mg_errmsg *err)
 {
     const char *type = mg_json_str(value, "type", "");
     if (depth > MAX_DEPTH)
@@ -396,7 +412,8 @@ static enum mg_err put_geometry(const json_t *value, int depth, struct mg_buf *o
         bool z = has_z(coordinates, json_types[i].depth);
         put_header(out, json_types[i].type, z);
         if (!put_coordinates(coordinates, json_types[i].type, z, out))
-            return mg_err_set(err, MG_E_ARGUMENT, "the coordinates of a GeoJSON %s are not as its type needs them",
+            return mg_err_set(err, MG_E_ARGUMENT,
+                              "the coordinates of a GeoJSON %s are not as its type needs them",
                               type);
         return MG_OK;
     }

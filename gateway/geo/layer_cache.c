@@ -1,6 +1,8 @@
-/* The cache of layers: a small table searched from end to end, bounded by bytes, evicted by last use.
+/* The cache of layers: a small table searched from end to end, bounded by bytes, evicted by last
+ * use.
  *
- * Invariant: an entry with another size or mtime of the same path is never returned and is dropped when seen. */
+ * Invariant: an entry with another size or mtime of the same path is never returned and is dropped
+ * when seen. */
 #include "layer_cache.h"
 
 #include <stdlib.h>
@@ -32,7 +34,10 @@ static void drop(struct entry *entry)
     *entry = (struct entry){0};
 }
 
-static bool equal(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
+static bool equal(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
 
 const struct layer *layer_cache_get(const struct layer_key *key)
 {
@@ -62,7 +67,10 @@ static struct entry *oldest(void)
     return found;
 }
 
-static bool copy(const char *text, char **out) { return !text || (*out = strdup(text)) != NULL; }
+static bool copy(const char *text, char **out)
+{
+    return !text || (*out = strdup(text)) != NULL;
+}
 
 const struct layer *layer_cache_put(const struct layer_key *key, struct layer *layer)
 {
@@ -76,10 +84,11 @@ const struct layer *layer_cache_put(const struct layer_key *key, struct layer *l
         slot = oldest();
         drop(slot);
     }
-    *slot = (struct entry){.size = key->size, .mtime_ns = key->mtime_ns, .used = ++clock_now, .value = *layer};
+    *slot = (struct entry){
+        .size = key->size, .mtime_ns = key->mtime_ns, .used = ++clock_now, .value = *layer};
     held += layer->bytes;
-    bool ok = copy(key->path, &slot->path) && copy(key->layer, &slot->layer) && copy(key->where, &slot->where) &&
-              copy(key->source_crs, &slot->source_crs);
+    bool ok = copy(key->path, &slot->path) && copy(key->layer, &slot->layer) &&
+              copy(key->where, &slot->where) && copy(key->source_crs, &slot->source_crs);
     *layer = (struct layer){0};
     if (!ok)
         drop(slot);

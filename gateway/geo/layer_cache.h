@@ -13,8 +13,8 @@ struct layer_key {
     int64_t size, mtime_ns;
 };
 struct layer {
-    struct mg_table *table; /* one batch */
-    struct mg_rtree *index; /* NULL: no geometry */
+    struct mg_table *table;   /* one batch */
+    struct mg_rtree *index;   /* NULL: no geometry */
     struct mg_bounds degrees; /* of all geometries; xmin > xmax: none */
     size_t bytes;
     bool too_big; /* a remembered refusal: no table */

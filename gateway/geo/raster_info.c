@@ -1,5 +1,5 @@
 /* What a raster file is, and the grid of a file call. */
-#include "geo/gdal_setup.h"
+#include "moongate/gdal.h"
 #include "geo/raster_open.h"
 #include "moongate/raster_read.h"
 

@@ -10,7 +10,7 @@
  * Invariant: a chunk's samples are never changed once it is in the table; a window copies out of it
  * at once. */
 #include "geo/raster_open.h"
-#include "geo/gdal_setup.h"
+#include "moongate/gdal.h"
 #include "geo/raster_strip.h"
 #include "geo/thin.h"
 

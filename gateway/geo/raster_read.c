@@ -8,7 +8,7 @@
  * blocks, so that memory follows the block, not the file. Scale and offset of a band are not
  * applied: samples are the file's own. */
 #include "geo/approx_transform.h"
-#include "geo/gdal_setup.h"
+#include "moongate/gdal.h"
 #include "geo/raster_open.h"
 #include "geo/raster_strip.h"
 #include "geo/resample.h"

@@ -1,8 +1,8 @@
 /* A packed Hilbert R-tree (Kamel and Faloutsos, "On Packing R-trees", 1993).
  *
- * Leaves are sorted by the Hilbert value of their centre on a 2^16 grid; each further level holds the boxes of 16
- * entries of the one below; all levels lie in one array, the leaves first. Building costs about 80 ns a box, a
- * query O(log n + hits). */
+ * Leaves are sorted by the Hilbert value of their centre on a 2^16 grid; each further level holds
+ * the boxes of 16 entries of the one below; all levels lie in one array, the leaves first. Building
+ * costs about 80 ns a box, a query O(log n + hits). */
 #include "rtree.h"
 
 #include <math.h>
@@ -12,11 +12,11 @@
 enum { FAN = 16, MAX_LEVELS = 10 };
 
 struct mg_rtree {
-    uint32_t n;      /* leaves */
-    uint32_t total;  /* entries of all levels */
+    uint32_t n;     /* leaves */
+    uint32_t total; /* entries of all levels */
     int levels;
     uint32_t start[MAX_LEVELS + 1]; /* of each level; the last: total */
-    uint32_t *ids;   /* of the leaves */
+    uint32_t *ids;                  /* of the leaves */
     struct mg_bounds *boxes;
 };
 
@@ -215,4 +215,7 @@ void mg_rtree_query(const struct mg_rtree *tree, struct mg_bounds query,
     }
 }
 
-uint32_t mg_rtree_count(const struct mg_rtree *tree) { return tree->n; }
+uint32_t mg_rtree_count(const struct mg_rtree *tree)
+{
+    return tree->n;
+}

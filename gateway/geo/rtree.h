@@ -13,7 +13,8 @@ size_t mg_rtree_bytes(const struct mg_rtree *tree);
 uint32_t mg_rtree_count(const struct mg_rtree *tree);
 /* Box of all; xmin > xmax when there is none. */
 struct mg_bounds mg_rtree_bounds(const struct mg_rtree *tree);
-/* Calls `hit` with each box that meets the query; `whole` says that it lies inside of it. In tree order. */
+/* Calls `hit` with each box that meets the query; `whole` says that it lies inside of it. In tree
+ * order. */
 void mg_rtree_query(const struct mg_rtree *tree, struct mg_bounds query,
                     void (*hit)(void *context, uint32_t id, bool whole), void *context);
 

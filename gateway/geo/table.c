@@ -1,9 +1,10 @@
 /* Table: importing (and validating) Arrow C data, references, columns.
  *
- * Validation reads what an honest producer of Arrow could still get wrong: formats, counts, lengths, offsets,
- * dictionary indices. After it the accessors need no check of their own. That pointers point at as many bytes as
- * the lengths claim cannot be seen in the C interface; bytes from outside of the process come through
- * mg_table_restore, which knows their sizes. Cost: one pass over offsets and dictionary indices. */
+ * Validation reads what an honest producer of Arrow could still get wrong: formats, counts,
+ * lengths, offsets, dictionary indices. After it the accessors need no check of their own. That
+ * pointers point at as many bytes as the lengths claim cannot be seen in the C interface; bytes
+ * from outside of the process come through mg_table_restore, which knows their sizes. Cost: one
+ * pass over offsets and dictionary indices. */
 #include "table_arrow.h"
 
 #include <stdlib.h>
@@ -13,18 +14,27 @@ static enum mg_err bad(struct mg_errmsg *err, const char *column, const char *wh
     return mg_err_set(err, MG_E_ARGUMENT, "column %.100s of the table is broken: %s", column, what);
 }
 
-static bool is_integer(enum arrow_kind kind) { return kind >= ARROW_I8 && kind <= ARROW_U64; }
+static bool is_integer(enum arrow_kind kind)
+{
+    return kind >= ARROW_I8 && kind <= ARROW_U64;
+}
 
 static int64_t wanted_children(const struct arrow_type *type, const struct ArrowSchema *schema)
 {
     switch (type->kind) {
-    case ARROW_LIST: case ARROW_FIXED_LIST: case ARROW_MAP: return 1;
-    case ARROW_STRUCT: return schema->n_children;
-    default: return 0;
+    case ARROW_LIST:
+    case ARROW_FIXED_LIST:
+    case ARROW_MAP:
+        return 1;
+    case ARROW_STRUCT:
+        return schema->n_children;
+    default:
+        return 0;
     }
 }
 
-static enum mg_err check_schema(const struct ArrowSchema *schema, const char *column, int depth, struct mg_errmsg *err)
+static enum mg_err check_schema(const struct ArrowSchema *schema, const char *column, int depth,
+                                struct mg_errmsg *err)
 {
     struct arrow_type type;
     if (depth > ARROW_MAX_DEPTH)
@@ -32,10 +42,13 @@ static enum mg_err check_schema(const struct ArrowSchema *schema, const char *co
     if (!schema || !schema->release)
         return bad(err, column, "its schema is missing or was released");
     if (!arrow_type_parse(schema->format, &type))
-        return mg_err_set(err, MG_E_ARGUMENT, "column %.100s has Arrow format \"%.40s\", which is not read: cast it "
-                          "to a plain type", column, schema->format ? schema->format : "");
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "column %.100s has Arrow format \"%.40s\", which is not read: cast it "
+                          "to a plain type",
+                          column, schema->format ? schema->format : "");
     if (schema->n_children < 0 || schema->n_children > ARROW_MAX_COLUMNS ||
-        schema->n_children != wanted_children(&type, schema) || (schema->n_children && !schema->children))
+        schema->n_children != wanted_children(&type, schema) ||
+        (schema->n_children && !schema->children))
         return bad(err, column, "a wrong number of children");
     for (int64_t i = 0; i < schema->n_children; i++) {
         enum mg_err e = check_schema(schema->children[i], column, depth + 1, err);
@@ -50,13 +63,15 @@ static enum mg_err check_schema(const struct ArrowSchema *schema, const char *co
     if (type.kind == ARROW_MAP) {
         struct arrow_type entry;
         const struct ArrowSchema *entries = schema->children[0];
-        if (!arrow_type_parse(entries->format, &entry) || entry.kind != ARROW_STRUCT || entries->n_children != 2)
+        if (!arrow_type_parse(entries->format, &entry) || entry.kind != ARROW_STRUCT ||
+            entries->n_children != 2)
             return bad(err, column, "a map whose entries are not pairs");
     }
     return MG_OK;
 }
 
-static const char *check_offsets(const struct arrow_type *type, const struct ArrowArray *array, int64_t *last)
+static const char *check_offsets(const struct arrow_type *type, const struct ArrowArray *array,
+                                 int64_t *last)
 {
     int64_t n = array->offset + array->length;
     const void *offsets = array->buffers[1];
@@ -86,8 +101,8 @@ static const char *check_offsets(const struct arrow_type *type, const struct Arr
 }
 
 /* `need`: elements, counted from the start, that the parent may read. */
-static const char *check_array(const struct ArrowSchema *schema, const struct ArrowArray *array, int64_t need,
-                               int depth)
+static const char *check_array(const struct ArrowSchema *schema, const struct ArrowArray *array,
+                               int64_t need, int depth)
 {
     struct arrow_type type;
     int64_t last = 0;
@@ -116,7 +131,8 @@ static const char *check_array(const struct ArrowSchema *schema, const struct Ar
             return wrong;
         if (type.n_buffers == 3 && last > 0 && !array->buffers[2])
             return "no data buffer";
-    } else if (type.n_buffers == 2 && n > 0 && !array->buffers[1] && !(type.kind == ARROW_FIXED && type.width == 0)) {
+    } else if (type.n_buffers == 2 && n > 0 && !array->buffers[1] &&
+               !(type.kind == ARROW_FIXED && type.width == 0)) {
         return "no data buffer";
     }
     if (schema->dictionary) {
@@ -126,14 +142,16 @@ static const char *check_array(const struct ArrowSchema *schema, const struct Ar
         if (wrong)
             return wrong;
         for (int64_t i = array->offset; i < n; i++) {
-            int64_t index = arrow_valid(array, i) ? arrow_index(type.kind, array->buffers[1], i) : 0;
+            int64_t index =
+                arrow_valid(array, i) ? arrow_index(type.kind, array->buffers[1], i) : 0;
             if ((index < 0 || index >= array->dictionary->length) && arrow_valid(array, i))
                 return "a dictionary index out of range";
         }
     }
     for (int64_t i = 0; i < array->n_children; i++) {
         int64_t child = type.offsets ? last : n;
-        if (type.kind == ARROW_FIXED_LIST && __builtin_mul_overflow(n, (int64_t)type.list_size, &child))
+        if (type.kind == ARROW_FIXED_LIST &&
+            __builtin_mul_overflow(n, (int64_t)type.list_size, &child))
             return "a list size out of range";
         const char *wrong = check_array(schema->children[i], array->children[i], child, depth + 1);
         if (wrong)
@@ -142,17 +160,19 @@ static const char *check_array(const struct ArrowSchema *schema, const struct Ar
     return NULL;
 }
 
-static enum mg_err check_batches(const struct ArrowSchema *schema, const struct ArrowArray *batches, size_t n_batches,
-                                 struct mg_errmsg *err)
+static enum mg_err check_batches(const struct ArrowSchema *schema, const struct ArrowArray *batches,
+                                 size_t n_batches, struct mg_errmsg *err)
 {
     for (size_t b = 0; b < n_batches; b++) {
         const struct ArrowArray *batch = &batches[b];
-        if (!batch->release || batch->length < 0 || batch->offset < 0 || batch->length > ARROW_MAX_LENGTH ||
-            batch->offset > ARROW_MAX_LENGTH || batch->n_children != schema->n_children ||
-            (batch->n_children && !batch->children))
-            return mg_err_set(err, MG_E_ARGUMENT, "batch %zu of the table is broken or of another schema", b);
+        if (!batch->release || batch->length < 0 || batch->offset < 0 ||
+            batch->length > ARROW_MAX_LENGTH || batch->offset > ARROW_MAX_LENGTH ||
+            batch->n_children != schema->n_children || (batch->n_children && !batch->children))
+            return mg_err_set(err, MG_E_ARGUMENT,
+                              "batch %zu of the table is broken or of another schema", b);
         for (int64_t i = 0; i < schema->n_children; i++) {
-            const char *wrong = check_array(schema->children[i], batch->children[i], batch->offset + batch->length, 1);
+            const char *wrong = check_array(schema->children[i], batch->children[i],
+                                            batch->offset + batch->length, 1);
             if (wrong)
                 return bad(err, schema->children[i]->name ? schema->children[i]->name : "?", wrong);
         }
@@ -170,24 +190,30 @@ static enum mg_err find_geometry(const struct ArrowSchema *schema, const char *g
         if (!named && !(found < 0 && !geometry && arrow_is_wkb(column)))
             continue;
         struct arrow_type type;
-        if (column->dictionary || !arrow_type_parse(column->format, &type) || type.kind != ARROW_BYTES)
-            return mg_err_set(err, MG_E_ARGUMENT, "column %.100s cannot be the geometry: it is not binary (WKB)",
+        if (column->dictionary || !arrow_type_parse(column->format, &type) ||
+            type.kind != ARROW_BYTES)
+            return mg_err_set(err, MG_E_ARGUMENT,
+                              "column %.100s cannot be the geometry: it is not binary (WKB)",
                               column->name ? column->name : "?");
         found = (int)i;
     }
     if (geometry && found < 0)
-        return mg_err_set(err, MG_E_ARGUMENT, "the table has no column %.100s to be its geometry", geometry);
+        return mg_err_set(err, MG_E_ARGUMENT, "the table has no column %.100s to be its geometry",
+                          geometry);
     *out = found;
     return MG_OK;
 }
 
-static enum mg_err check_all(struct ArrowSchema *schema, struct ArrowArray *batches, size_t n_batches,
-                             const char *geometry, int *column, struct mg_errmsg *err)
+static enum mg_err check_all(struct ArrowSchema *schema, struct ArrowArray *batches,
+                             size_t n_batches, const char *geometry, int *column,
+                             struct mg_errmsg *err)
 {
     struct arrow_type top;
     if (!schema->release || !arrow_type_parse(schema->format, &top) || top.kind != ARROW_STRUCT ||
-        schema->n_children < 0 || schema->n_children > ARROW_MAX_COLUMNS || (schema->n_children && !schema->children))
-        return mg_err_set(err, MG_E_ARGUMENT, "a table's Arrow schema is a struct of at most %d columns",
+        schema->n_children < 0 || schema->n_children > ARROW_MAX_COLUMNS ||
+        (schema->n_children && !schema->children))
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "a table's Arrow schema is a struct of at most %d columns",
                           ARROW_MAX_COLUMNS);
     for (int64_t i = 0; i < schema->n_children; i++) {
         const char *name = schema->children[i] ? schema->children[i]->name : NULL;
@@ -199,8 +225,8 @@ static enum mg_err check_all(struct ArrowSchema *schema, struct ArrowArray *batc
     return e ? e : find_geometry(schema, geometry, column, err);
 }
 
-struct mg_table *table_adopt(struct ArrowSchema *schema, struct ArrowArray *batches, size_t n_batches, int geometry,
-                             const char *crs)
+struct mg_table *table_adopt(struct ArrowSchema *schema, struct ArrowArray *batches,
+                             size_t n_batches, int geometry, const char *crs)
 {
     struct mg_table *table = calloc(1, sizeof *table);
     struct ArrowArray *own = calloc(n_batches ? n_batches : 1, sizeof *own);
@@ -214,8 +240,12 @@ struct mg_table *table_adopt(struct ArrowSchema *schema, struct ArrowArray *batc
             arrow_array_release(&batches[i]);
         return NULL;
     }
-    *table = (struct mg_table){.refs = 1, .schema = *schema, .batches = own, .n_batches = n_batches,
-                               .geometry = geometry, .crs = text};
+    *table = (struct mg_table){.refs = 1,
+                               .schema = *schema,
+                               .batches = own,
+                               .n_batches = n_batches,
+                               .geometry = geometry,
+                               .crs = text};
     schema->release = NULL;
     for (size_t i = 0; i < n_batches; i++) {
         own[i] = batches[i];
@@ -225,8 +255,9 @@ struct mg_table *table_adopt(struct ArrowSchema *schema, struct ArrowArray *batc
     return table;
 }
 
-enum mg_err mg_table_import(struct ArrowSchema *schema, struct ArrowArray *batches, size_t n_batches,
-                            const char *geometry, const char *crs, struct mg_table **out, struct mg_errmsg *err)
+enum mg_err mg_table_import(struct ArrowSchema *schema, struct ArrowArray *batches,
+                            size_t n_batches, const char *geometry, const char *crs,
+                            struct mg_table **out, struct mg_errmsg *err)
 {
     int column = -1;
     enum mg_err e = check_all(schema, batches, n_batches, geometry, &column, err);

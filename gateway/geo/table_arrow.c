@@ -1,7 +1,8 @@
-/* Arrow C data nodes: the formats we read, and release callbacks of nodes whose buffers come from malloc.
+/* Arrow C data nodes: the formats we read, and release callbacks of nodes whose buffers come from
+ * malloc.
  *
- * Invariant: a node made here owns its buffers, children, name and metadata; releasing a child first is allowed by
- * the specification, so release skips what is already released. */
+ * Invariant: a node made here owns its buffers, children, name and metadata; releasing a child
+ * first is allowed by the specification, so release skips what is already released. */
 #include "table_arrow.h"
 
 #include <stdio.h>
@@ -71,25 +72,33 @@ bool arrow_type_parse(const char *format, struct arrow_type *out)
         if (!unit)
             return false;
         static const int64_t per_second[] = {1, 1000, 1000000, 1000000000};
-        *out = (struct arrow_type){.kind = ARROW_TIMESTAMP, .n_buffers = 2, .width = 8,
-                                   .unit = per_second[unit - units], .zoned = format[4] != '\0'};
+        *out = (struct arrow_type){.kind = ARROW_TIMESTAMP,
+                                   .n_buffers = 2,
+                                   .width = 8,
+                                   .unit = per_second[unit - units],
+                                   .zoned = format[4] != '\0'};
         return true;
     }
     if (strncmp(format, "w:", 2) == 0 && parse_int(format + 2, '\0', &n, &rest)) {
-        *out = (struct arrow_type){.kind = ARROW_FIXED, .n_buffers = 2, .width = (int)n, .list_size = (int32_t)n};
+        *out = (struct arrow_type){
+            .kind = ARROW_FIXED, .n_buffers = 2, .width = (int)n, .list_size = (int32_t)n};
         return true;
     }
     if (strncmp(format, "+w:", 3) == 0 && parse_int(format + 3, '\0', &n, &rest)) {
-        *out = (struct arrow_type){.kind = ARROW_FIXED_LIST, .n_buffers = 1, .list_size = (int32_t)n};
+        *out =
+            (struct arrow_type){.kind = ARROW_FIXED_LIST, .n_buffers = 1, .list_size = (int32_t)n};
         return true;
     }
-    if (strncmp(format, "d:", 2) == 0 && parse_int(format + 2, ',', &n, &rest) && n >= 1 && n <= 38) {
+    if (strncmp(format, "d:", 2) == 0 && parse_int(format + 2, ',', &n, &rest) && n >= 1 &&
+        n <= 38) {
         bool negative = *++rest == '-';
         char *stop;
         scale = strtol(rest, &stop, 10);
-        if (stop == rest + negative || scale < -38 || scale > 38 || (*stop && strcmp(stop, ",128") != 0))
+        if (stop == rest + negative || scale < -38 || scale > 38 ||
+            (*stop && strcmp(stop, ",128") != 0))
             return false;
-        *out = (struct arrow_type){.kind = ARROW_DECIMAL, .n_buffers = 2, .width = 16, .scale = (int)scale};
+        *out = (struct arrow_type){
+            .kind = ARROW_DECIMAL, .n_buffers = 2, .width = 16, .scale = (int)scale};
         return true;
     }
     return false;
@@ -98,18 +107,26 @@ bool arrow_type_parse(const char *format, struct arrow_type *out)
 int64_t arrow_index(enum arrow_kind kind, const void *data, int64_t i)
 {
     switch (kind) {
-    case ARROW_I8: return ((const int8_t *)data)[i];
-    case ARROW_U8: return ((const uint8_t *)data)[i];
-    case ARROW_I16: return ((const int16_t *)data)[i];
-    case ARROW_U16: return ((const uint16_t *)data)[i];
-    case ARROW_I32: return ((const int32_t *)data)[i];
-    case ARROW_U32: return ((const uint32_t *)data)[i];
-    case ARROW_I64: return ((const int64_t *)data)[i];
+    case ARROW_I8:
+        return ((const int8_t *)data)[i];
+    case ARROW_U8:
+        return ((const uint8_t *)data)[i];
+    case ARROW_I16:
+        return ((const int16_t *)data)[i];
+    case ARROW_U16:
+        return ((const uint16_t *)data)[i];
+    case ARROW_I32:
+        return ((const int32_t *)data)[i];
+    case ARROW_U32:
+        return ((const uint32_t *)data)[i];
+    case ARROW_I64:
+        return ((const int64_t *)data)[i];
     case ARROW_U64: {
         uint64_t u = ((const uint64_t *)data)[i];
         return u > INT64_MAX ? -1 : (int64_t)u;
     }
-    default: return -1;
+    default:
+        return -1;
     }
 }
 
@@ -160,10 +177,13 @@ static char *wkb_metadata(void)
     return out;
 }
 
-bool arrow_schema_new(struct ArrowSchema *out, const char *format, const char *name, int64_t n_children, bool wkb)
+bool arrow_schema_new(struct ArrowSchema *out, const char *format, const char *name,
+                      int64_t n_children, bool wkb)
 {
-    *out = (struct ArrowSchema){.format = strdup(format), .name = strdup(name ? name : ""),
-                                .metadata = wkb ? wkb_metadata() : NULL, .flags = ARROW_FLAG_NULLABLE,
+    *out = (struct ArrowSchema){.format = strdup(format),
+                                .name = strdup(name ? name : ""),
+                                .metadata = wkb ? wkb_metadata() : NULL,
+                                .flags = ARROW_FLAG_NULLABLE,
                                 .release = release_schema};
     bool ok = out->format && out->name && (!wkb || out->metadata);
     if (ok && n_children > 0) {

@@ -9,17 +9,40 @@ enum { ARROW_MAX_DEPTH = 8, ARROW_MAX_COLUMNS = 4096, ARROW_MAX_NAME = 4096 };
 #define ARROW_MAX_LENGTH ((int64_t)1 << 40)
 
 enum arrow_kind {
-    ARROW_NULL, ARROW_BOOL, ARROW_I8, ARROW_U8, ARROW_I16, ARROW_U16, ARROW_I32, ARROW_U32, ARROW_I64, ARROW_U64,
-    ARROW_F16, ARROW_F32, ARROW_F64, ARROW_DECIMAL, ARROW_DATE32, ARROW_DATE64, ARROW_TIMESTAMP, ARROW_TIME32,
-    ARROW_TIME64, ARROW_DURATION, ARROW_FIXED, ARROW_STRING, ARROW_BYTES, ARROW_LIST, ARROW_FIXED_LIST, ARROW_STRUCT,
+    ARROW_NULL,
+    ARROW_BOOL,
+    ARROW_I8,
+    ARROW_U8,
+    ARROW_I16,
+    ARROW_U16,
+    ARROW_I32,
+    ARROW_U32,
+    ARROW_I64,
+    ARROW_U64,
+    ARROW_F16,
+    ARROW_F32,
+    ARROW_F64,
+    ARROW_DECIMAL,
+    ARROW_DATE32,
+    ARROW_DATE64,
+    ARROW_TIMESTAMP,
+    ARROW_TIME32,
+    ARROW_TIME64,
+    ARROW_DURATION,
+    ARROW_FIXED,
+    ARROW_STRING,
+    ARROW_BYTES,
+    ARROW_LIST,
+    ARROW_FIXED_LIST,
+    ARROW_STRUCT,
     ARROW_MAP
 };
 
 struct arrow_type {
     enum arrow_kind kind;
     int n_buffers;
-    int width;   /* bytes of an element in the second buffer; of an offset when `offsets` */
-    bool offsets; /* the second buffer holds length + 1 offsets */
+    int width;         /* bytes of an element in the second buffer; of an offset when `offsets` */
+    bool offsets;      /* the second buffer holds length + 1 offsets */
     int32_t list_size; /* of a fixed-size list; bytes of fixed-size binary */
     int scale;         /* of a decimal */
     int64_t unit;      /* of a time: units a second */
@@ -29,11 +52,11 @@ struct arrow_type {
 /* False for formats that we do not read (unions, views, intervals, 256-bit decimals). */
 bool arrow_type_parse(const char *format, struct arrow_type *out);
 
-
 /* A schema node of ours; `children` are to be filled by the caller. False without memory. */
-bool arrow_schema_new(struct ArrowSchema *out, const char *format, const char *name, int64_t n_children, bool wkb);
-/* An array node of ours: n_buffers NULL buffers and n_children empty children. Buffers put into it must come from
- * malloc; the release callback frees them. */
+bool arrow_schema_new(struct ArrowSchema *out, const char *format, const char *name,
+                      int64_t n_children, bool wkb);
+/* An array node of ours: n_buffers NULL buffers and n_children empty children. Buffers put into it
+ * must come from malloc; the release callback frees them. */
 bool arrow_array_new(struct ArrowArray *out, int64_t length, int n_buffers, int64_t n_children);
 void arrow_schema_release(struct ArrowSchema *schema);
 void arrow_array_release(struct ArrowArray *array);
@@ -57,8 +80,8 @@ static inline int64_t arrow_offset(const struct arrow_type *type, const void *of
 }
 
 /* A table from nodes of ours: no validation. Takes both. NULL (and released) without memory. */
-struct mg_table *table_adopt(struct ArrowSchema *schema, struct ArrowArray *batches, size_t n_batches, int geometry,
-                             const char *crs);
+struct mg_table *table_adopt(struct ArrowSchema *schema, struct ArrowArray *batches,
+                             size_t n_batches, int geometry, const char *crs);
 /* Bytes that the table's buffers take, about. */
 size_t table_bytes(const struct mg_table *table);
 

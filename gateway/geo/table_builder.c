@@ -1,7 +1,7 @@
 /* Builds a table row by row into one Arrow batch of ours.
  *
- * A column grows by half; validity is kept as a byte a row until finish, so that a cell is one store. Cost: about
- * 10 ns a cell. A failed allocation is remembered and told by finish. */
+ * A column grows by half; validity is kept as a byte a row until finish, so that a cell is one
+ * store. Cost: about 10 ns a cell. A failed allocation is remembered and told by finish. */
 #include "table_arrow.h"
 
 #include <math.h>
@@ -27,8 +27,12 @@ static const struct {
     const char *format;
     size_t width; /* 0: bytes */
 } facts[] = {
-    [MG_COL_BOOL] = {"b", 1},   [MG_COL_INT64] = {"l", 8}, [MG_COL_DOUBLE] = {"g", 8},
-    [MG_COL_STRING] = {"U", 0}, [MG_COL_WKB] = {"Z", 0},   [MG_COL_DATE] = {"tdD", 4},
+    [MG_COL_BOOL] = {"b", 1},
+    [MG_COL_INT64] = {"l", 8},
+    [MG_COL_DOUBLE] = {"g", 8},
+    [MG_COL_STRING] = {"U", 0},
+    [MG_COL_WKB] = {"Z", 0},
+    [MG_COL_DATE] = {"tdD", 4},
     [MG_COL_TIMESTAMP] = {"tsu:UTC", 8},
 };
 
@@ -79,26 +83,45 @@ int mg_table_builder_column(struct mg_table_builder *builder, const char *name, 
 static bool as_int(const struct mg_cell *cell, int64_t *out)
 {
     switch (cell->type) {
-    case MG_CELL_BOOL: *out = cell->b; return true;
-    case MG_CELL_INT: case MG_CELL_DATE: case MG_CELL_TIMESTAMP: *out = cell->i; return true;
-    case MG_CELL_UINT: *out = (int64_t)cell->u; return cell->u <= INT64_MAX;
+    case MG_CELL_BOOL:
+        *out = cell->b;
+        return true;
+    case MG_CELL_INT:
+    case MG_CELL_DATE:
+    case MG_CELL_TIMESTAMP:
+        *out = cell->i;
+        return true;
+    case MG_CELL_UINT:
+        *out = (int64_t)cell->u;
+        return cell->u <= INT64_MAX;
     case MG_CELL_DOUBLE:
-        if (!(cell->d >= -9223372036854775808.0 && cell->d < 9223372036854775808.0) || cell->d != floor(cell->d))
+        if (!(cell->d >= -9223372036854775808.0 && cell->d < 9223372036854775808.0) ||
+            cell->d != floor(cell->d))
             return false;
         *out = (int64_t)cell->d;
         return true;
-    default: return false;
+    default:
+        return false;
     }
 }
 
 static bool as_double(const struct mg_cell *cell, double *out)
 {
     switch (cell->type) {
-    case MG_CELL_BOOL: *out = cell->b; return true;
-    case MG_CELL_INT: *out = (double)cell->i; return true;
-    case MG_CELL_UINT: *out = (double)cell->u; return true;
-    case MG_CELL_DOUBLE: *out = cell->d; return true;
-    default: return false;
+    case MG_CELL_BOOL:
+        *out = cell->b;
+        return true;
+    case MG_CELL_INT:
+        *out = (double)cell->i;
+        return true;
+    case MG_CELL_UINT:
+        *out = (double)cell->u;
+        return true;
+    case MG_CELL_DOUBLE:
+        *out = cell->d;
+        return true;
+    default:
+        return false;
     }
 }
 
@@ -112,7 +135,8 @@ static bool put_cell(struct column *column, const struct mg_cell *cell)
             return false;
         mg_buf_char(&column->data, (char)cell->b);
         return true;
-    case MG_COL_INT64: case MG_COL_TIMESTAMP:
+    case MG_COL_INT64:
+    case MG_COL_TIMESTAMP:
         if (!as_int(cell, &i))
             return false;
         mg_buf_put(&column->data, &i, sizeof i);
@@ -165,7 +189,8 @@ void mg_table_builder_row(struct mg_table_builder *builder)
     builder->rows++;
 }
 
-static bool pack_bits(const char *bytes, int64_t n, struct ArrowArray *out, int buffer, int64_t *zeros)
+static bool pack_bits(const char *bytes, int64_t n, struct ArrowArray *out, int buffer,
+                      int64_t *zeros)
 {
     uint8_t *bits = calloc((size_t)n / 8 + 1, 1);
     *zeros = 0;
@@ -187,7 +212,8 @@ static bool finish_column(struct column *c, int64_t rows, struct ArrowArray *out
 {
     int64_t zeros = 0;
     bool bytes = facts[c->type].width == 0;
-    if (!arrow_array_new(out, rows, bytes ? 3 : 2, 0) || !pack_bits(c->valid.data, rows, out, 0, &out->null_count))
+    if (!arrow_array_new(out, rows, bytes ? 3 : 2, 0) ||
+        !pack_bits(c->valid.data, rows, out, 0, &out->null_count))
         return false;
     if (c->type == MG_COL_BOOL)
         return pack_bits(c->data.data, rows, out, 1, &zeros);
@@ -203,7 +229,8 @@ static bool finish_column(struct column *c, int64_t rows, struct ArrowArray *out
     return (out->buffers[2] = take_or_one(&c->data)) != NULL;
 }
 
-enum mg_err mg_table_builder_finish(struct mg_table_builder **builder, struct mg_table **out, struct mg_errmsg *err)
+enum mg_err mg_table_builder_finish(struct mg_table_builder **builder, struct mg_table **out,
+                                    struct mg_errmsg *err)
 {
     struct mg_table_builder *b = *builder;
     struct ArrowSchema schema = {0};
@@ -225,7 +252,8 @@ enum mg_err mg_table_builder_finish(struct mg_table_builder **builder, struct mg
     arrow_schema_release(&schema);
     arrow_array_release(&batch);
     if (!table)
-        return mg_err_set(err, MG_E_NOMEM, "out of memory for a table of %lld rows", (long long)b->rows);
+        return mg_err_set(err, MG_E_NOMEM, "out of memory for a table of %lld rows",
+                          (long long)b->rows);
     mg_table_builder_free(builder);
     *out = table;
     return MG_OK;

@@ -1,8 +1,8 @@
 /* Cursors over a column, and the text of a cell.
  *
- * A cursor resolves type, offset and buffers once; get is one switch and one load. The JSON of a nested cell is
- * built in the cursor's own buffer. Times are civil dates of the proleptic Gregorian calendar by Howard Hinnant's
- * days algorithm ("chrono-Compatible Low-Level Date Algorithms"). */
+ * A cursor resolves type, offset and buffers once; get is one switch and one load. The JSON of a
+ * nested cell is built in the cursor's own buffer. Times are civil dates of the proleptic Gregorian
+ * calendar by Howard Hinnant's days algorithm ("chrono-Compatible Low-Level Date Algorithms"). */
 #include "table_arrow.h"
 
 #include <math.h>
@@ -21,18 +21,20 @@ struct mg_cursor {
     struct mg_buf text;
 };
 
-static bool view_init(struct view *view, const struct ArrowSchema *schema, const struct ArrowArray *array)
+static bool view_init(struct view *view, const struct ArrowSchema *schema,
+                      const struct ArrowArray *array)
 {
     view->schema = schema;
     view->array = array;
     return arrow_type_parse(schema->format, &view->type);
 }
 
-enum mg_err mg_cursor_open(const struct mg_table *table, size_t batch, int column, struct mg_cursor **out,
-                           struct mg_errmsg *err)
+enum mg_err mg_cursor_open(const struct mg_table *table, size_t batch, int column,
+                           struct mg_cursor **out, struct mg_errmsg *err)
 {
     if (batch >= table->n_batches || column < 0 || column >= table->schema.n_children)
-        return mg_err_set(err, MG_E_ARGUMENT, "the table has no column %d in batch %zu", column, batch);
+        return mg_err_set(err, MG_E_ARGUMENT, "the table has no column %d in batch %zu", column,
+                          batch);
     struct mg_cursor *cursor = calloc(1, sizeof *cursor);
     if (!cursor)
         return mg_err_set(err, MG_E_NOMEM, "out of memory for a cursor");
@@ -138,12 +140,16 @@ static void get_time(struct mg_buf *text, int64_t value, int64_t unit, struct mg
     out->s = (struct mg_span){text->data, text->len};
 }
 
-static int64_t floor_div(int64_t a, int64_t b) { return a / b - (a % b < 0); }
+static int64_t floor_div(int64_t a, int64_t b)
+{
+    return a / b - (a % b < 0);
+}
 
 static void nested_json(const struct view *view, int64_t at, int depth, struct mg_buf *out);
 
 /* `at` counts from the start of the buffers. */
-static inline void view_get(const struct view *view, int64_t at, struct mg_buf *text, int depth, struct mg_cell *out)
+static inline void view_get(const struct view *view, int64_t at, struct mg_buf *text, int depth,
+                            struct mg_cell *out)
 {
     const struct ArrowArray *array = view->array;
     if (view->type.kind == ARROW_NULL || !arrow_valid(array, at)) {
@@ -158,8 +164,13 @@ static inline void view_get(const struct view *view, int64_t at, struct mg_buf *
         out->type = MG_CELL_BOOL;
         out->b = arrow_bit(data, at);
         break;
-    case ARROW_I8: case ARROW_I16: case ARROW_I32: case ARROW_I64:
-    case ARROW_U8: case ARROW_U16: case ARROW_U32:
+    case ARROW_I8:
+    case ARROW_I16:
+    case ARROW_I32:
+    case ARROW_I64:
+    case ARROW_U8:
+    case ARROW_U16:
+    case ARROW_U32:
         out->type = MG_CELL_INT;
         out->i = arrow_index(view->type.kind, data, at);
         break;
@@ -212,15 +223,22 @@ static inline void view_get(const struct view *view, int64_t at, struct mg_buf *
         break;
     case ARROW_FIXED:
         out->type = MG_CELL_BINARY;
-        out->s = (struct mg_span){(const char *)data + at * view->type.width, (size_t)view->type.width};
+        out->s =
+            (struct mg_span){(const char *)data + at * view->type.width, (size_t)view->type.width};
         break;
-    case ARROW_STRING: case ARROW_BYTES: {
-        int64_t from = arrow_offset(&view->type, data, at), to = arrow_offset(&view->type, data, at + 1);
+    case ARROW_STRING:
+    case ARROW_BYTES: {
+        int64_t from = arrow_offset(&view->type, data, at),
+                to = arrow_offset(&view->type, data, at + 1);
         out->type = view->type.kind == ARROW_STRING ? MG_CELL_STRING : MG_CELL_BINARY;
-        out->s = (struct mg_span){to > from ? (const char *)array->buffers[2] + from : "", (size_t)(to - from)};
+        out->s = (struct mg_span){to > from ? (const char *)array->buffers[2] + from : "",
+                                  (size_t)(to - from)};
         break;
     }
-    case ARROW_LIST: case ARROW_FIXED_LIST: case ARROW_STRUCT: case ARROW_MAP:
+    case ARROW_LIST:
+    case ARROW_FIXED_LIST:
+    case ARROW_STRUCT:
+    case ARROW_MAP:
         out->type = MG_CELL_NESTED;
         if (depth == 0) {
             text->len = 0;
@@ -234,9 +252,10 @@ static inline void view_get(const struct view *view, int64_t at, struct mg_buf *
     }
 }
 
-/* One value inside of a nested one. `i` is its logical index; the child's own offset is added here. */
-static void child_json(const struct ArrowSchema *schema, const struct ArrowArray *array, int64_t i, int depth,
-                       struct mg_buf *out)
+/* One value inside of a nested one. `i` is its logical index; the child's own offset is added here.
+ */
+static void child_json(const struct ArrowSchema *schema, const struct ArrowArray *array, int64_t i,
+                       int depth, struct mg_buf *out)
 {
     struct view view;
     struct mg_cell cell = {0};
@@ -249,8 +268,8 @@ static void child_json(const struct ArrowSchema *schema, const struct ArrowArray
             mg_buf_put(out, "null", 4);
             return;
         }
-        child_json(schema->dictionary, array->dictionary, arrow_index(view.type.kind, array->buffers[1], at), depth,
-                   out);
+        child_json(schema->dictionary, array->dictionary,
+                   arrow_index(view.type.kind, array->buffers[1], at), depth, out);
         return;
     }
     mg_buf_init(&scratch, 0);
@@ -366,7 +385,8 @@ static void put_base64(struct mg_span bytes, struct mg_buf *out)
         return;
     for (size_t i = 0; i < bytes.len; i += 3) {
         size_t left = bytes.len - i;
-        uint32_t v = (uint32_t)at[i] << 16 | (left > 1 ? (uint32_t)at[i + 1] << 8 : 0) | (left > 2 ? at[i + 2] : 0);
+        uint32_t v = (uint32_t)at[i] << 16 | (left > 1 ? (uint32_t)at[i + 1] << 8 : 0) |
+                     (left > 2 ? at[i + 2] : 0);
         *to++ = digits[v >> 18];
         *to++ = digits[v >> 12 & 63];
         *to++ = left > 1 ? digits[v >> 6 & 63] : '=';
@@ -390,17 +410,32 @@ void mg_cell_text(const struct mg_cell *cell, struct mg_buf *out)
 {
     char text[40];
     switch (cell->type) {
-    case MG_CELL_NULL: break;
-    case MG_CELL_BOOL: mg_buf_str(out, cell->b ? "true" : "false"); break;
-    case MG_CELL_INT: mg_buf_int(out, cell->i); break;
-    case MG_CELL_UINT: put_uint(out, cell->u); break;
+    case MG_CELL_NULL:
+        break;
+    case MG_CELL_BOOL:
+        mg_buf_str(out, cell->b ? "true" : "false");
+        break;
+    case MG_CELL_INT:
+        mg_buf_int(out, cell->i);
+        break;
+    case MG_CELL_UINT:
+        put_uint(out, cell->u);
+        break;
     case MG_CELL_DOUBLE:
         if (isfinite(cell->d))
             mg_buf_double(out, cell->d);
         break;
-    case MG_CELL_STRING: case MG_CELL_NESTED: mg_buf_put(out, cell->s.data, cell->s.len); break;
-    case MG_CELL_BINARY: put_base64(cell->s, out); break;
-    case MG_CELL_DATE: case MG_CELL_TIMESTAMP: mg_buf_put(out, text, mg_time_text(cell, text)); break;
+    case MG_CELL_STRING:
+    case MG_CELL_NESTED:
+        mg_buf_put(out, cell->s.data, cell->s.len);
+        break;
+    case MG_CELL_BINARY:
+        put_base64(cell->s, out);
+        break;
+    case MG_CELL_DATE:
+    case MG_CELL_TIMESTAMP:
+        mg_buf_put(out, text, mg_time_text(cell, text));
+        break;
     }
 }
 
@@ -409,21 +444,29 @@ void mg_cell_json(const struct mg_cell *cell, struct mg_buf *out)
     char text[40];
     size_t n;
     switch (cell->type) {
-    case MG_CELL_NULL: mg_buf_put(out, "null", 4); break;
-    case MG_CELL_DOUBLE: mg_buf_double(out, cell->d); break;
-    case MG_CELL_STRING: mg_buf_json_string(out, cell->s.data, cell->s.len); break;
+    case MG_CELL_NULL:
+        mg_buf_put(out, "null", 4);
+        break;
+    case MG_CELL_DOUBLE:
+        mg_buf_double(out, cell->d);
+        break;
+    case MG_CELL_STRING:
+        mg_buf_json_string(out, cell->s.data, cell->s.len);
+        break;
     case MG_CELL_BINARY:
         mg_buf_char(out, '"');
         put_base64(cell->s, out);
         mg_buf_char(out, '"');
         break;
-    case MG_CELL_DATE: case MG_CELL_TIMESTAMP:
+    case MG_CELL_DATE:
+    case MG_CELL_TIMESTAMP:
         n = mg_time_text(cell, text);
         if (n)
             mg_buf_json_string(out, text, n);
         else
             mg_buf_put(out, "null", 4);
         break;
-    default: mg_cell_text(cell, out);
+    default:
+        mg_cell_text(cell, out);
     }
 }

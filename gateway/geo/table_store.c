@@ -1,16 +1,24 @@
-/* The internal value format of tables: a header, the schema, then each buffer at a multiple of 64 bytes.
+/* The internal value format of tables: a header, the schema, then each buffer at a multiple of 64
+ * bytes.
  *
- * All integers little-endian, as the machine has them. Stored is one batch with offsets 0 and no dictionaries, so
- * that the size of each buffer follows from its type and length; restore recomputes every size, refuses what
- * differs, copies, and then lets mg_table_import check the contents. */
+ * All integers little-endian, as the machine has them. Stored is one batch with offsets 0 and no
+ * dictionaries, so that the size of each buffer follows from its type and length; restore
+ * recomputes every size, refuses what differs, copies, and then lets mg_table_import check the
+ * contents. */
 #include "table_arrow.h"
 
 #include <stdlib.h>
 
 enum { STORE_MAGIC = 0x4254474d /* "MGTB" */, STORE_VERSION = 1, STORE_ALIGN = 64 };
 
-static void put_u32(struct mg_buf *out, uint32_t v) { mg_buf_put(out, &v, 4); }
-static void put_i64(struct mg_buf *out, int64_t v) { mg_buf_put(out, &v, 8); }
+static void put_u32(struct mg_buf *out, uint32_t v)
+{
+    mg_buf_put(out, &v, 4);
+}
+static void put_i64(struct mg_buf *out, int64_t v)
+{
+    mg_buf_put(out, &v, 8);
+}
 static void put_text(struct mg_buf *out, const char *text)
 {
     size_t n = text ? strlen(text) : 0;
@@ -39,7 +47,8 @@ static void put_buffer(struct mg_buf *out, size_t start, const void *data, int64
 }
 
 /* Bytes of buffer `i`; of the third (data) one from the offsets. False when they cannot be. */
-static bool buffer_bytes(const struct arrow_type *type, int i, int64_t n, const void *offsets, int64_t *out)
+static bool buffer_bytes(const struct arrow_type *type, int i, int64_t n, const void *offsets,
+                         int64_t *out)
 {
     if (i == 0)
         *out = n / 8 + 1;
@@ -62,7 +71,8 @@ static void put_array(struct mg_buf *out, size_t start, const struct ArrowSchema
     put_i64(out, array->length);
     put_i64(out, array->null_count);
     for (int i = 0; i < type.n_buffers; i++) {
-        bool ok = buffer_bytes(&type, i, array->length, type.n_buffers > 1 ? array->buffers[1] : NULL, &bytes);
+        bool ok = buffer_bytes(&type, i, array->length,
+                               type.n_buffers > 1 ? array->buffers[1] : NULL, &bytes);
         MG_ASSERT(ok);
         put_buffer(out, start, array->buffers[i], bytes);
     }
@@ -92,7 +102,8 @@ void mg_table_store(const struct mg_table *table, struct mg_buf *out)
     mg_table_unref(&packed);
 }
 
-/* Reads with a check at each step; after the first mismatch everything reads as 0 and `failed` stays set. */
+/* Reads with a check at each step; after the first mismatch everything reads as 0 and `failed`
+ * stays set. */
 struct reader {
     struct mg_span all;
     size_t at;
@@ -146,8 +157,9 @@ static void get_schema(struct reader *in, int depth, struct ArrowSchema *out)
     bool wkb = get_u32(in) != 0;
     uint32_t children = get_u32(in);
     struct arrow_type type;
-    if (in->failed || depth > ARROW_MAX_DEPTH || children > ARROW_MAX_COLUMNS || children > in->all.len - in->at ||
-        !arrow_type_parse(format, &type) || !arrow_schema_new(out, format, name, children, wkb))
+    if (in->failed || depth > ARROW_MAX_DEPTH || children > ARROW_MAX_COLUMNS ||
+        children > in->all.len - in->at || !arrow_type_parse(format, &type) ||
+        !arrow_schema_new(out, format, name, children, wkb))
         in->failed = true;
     free(format);
     free(name);
@@ -176,7 +188,8 @@ static void get_array(struct reader *in, const struct ArrowSchema *schema, struc
     struct arrow_type type;
     int64_t length = get_i64(in), nulls = get_i64(in), bytes;
     if (in->failed || length < 0 || length > ARROW_MAX_LENGTH || nulls < 0 || nulls > length ||
-        !arrow_type_parse(schema->format, &type) || !arrow_array_new(out, length, type.n_buffers, schema->n_children)) {
+        !arrow_type_parse(schema->format, &type) ||
+        !arrow_array_new(out, length, type.n_buffers, schema->n_children)) {
         in->failed = true;
         return;
     }
@@ -201,8 +214,8 @@ enum mg_err mg_table_restore(struct mg_span stored, struct mg_table **out, struc
     char *crs = get_text(&in, 1 << 16);
     bool has_crs = get_u32(&in) != 0;
     uint32_t columns = get_u32(&in);
-    in.failed |= !known || columns > ARROW_MAX_COLUMNS || rows < 0 || rows > ARROW_MAX_LENGTH || geometry < -1 ||
-                 geometry >= (int64_t)columns;
+    in.failed |= !known || columns > ARROW_MAX_COLUMNS || rows < 0 || rows > ARROW_MAX_LENGTH ||
+                 geometry < -1 || geometry >= (int64_t)columns;
     if (!in.failed)
         in.failed = !arrow_schema_new(&schema, "+s", "", columns, false) ||
                     !arrow_array_new(&batch, rows, 1, columns);

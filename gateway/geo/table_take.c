@@ -1,7 +1,8 @@
 /* Taking rows and columns of a table: gathers any Arrow column into one batch of ours, offsets 0.
  *
- * A position is an index into the buffers of one source array (one source for each batch); -1 is null. Dictionaries
- * are decoded, so that what comes out has plain types. Cost: one pass a buffer; strings are copied run by run. */
+ * A position is an index into the buffers of one source array (one source for each batch); -1 is
+ * null. Dictionaries are decoded, so that what comes out has plain types. Cost: one pass a buffer;
+ * strings are copied run by run. */
 #include "table_arrow.h"
 
 #include <stdlib.h>
@@ -33,9 +34,11 @@ static inline const struct ArrowArray *source_of(const struct gather *g, int64_t
     return g->sources[g->source ? g->source[i] : 0];
 }
 
-static enum mg_err gather_array(const struct gather *g, struct ArrowArray *out, struct mg_errmsg *err);
+static enum mg_err gather_array(const struct gather *g, struct ArrowArray *out,
+                                struct mg_errmsg *err);
 
-static enum mg_err gather_validity(const struct gather *g, struct ArrowArray *out, struct mg_errmsg *err)
+static enum mg_err gather_validity(const struct gather *g, struct ArrowArray *out,
+                                   struct mg_errmsg *err)
 {
     bool any = false;
     for (size_t s = 0; s < g->n_sources; s++)
@@ -62,12 +65,12 @@ static enum mg_err gather_validity(const struct gather *g, struct ArrowArray *ou
     return MG_OK;
 }
 
-#define GATHER_WIDTH(type_) \
+#define GATHER_WIDTH(type_)            \
     for (int64_t i = 0; i < g->n; i++) \
-        ((type_ *)data)[i] = g->at[i] < 0 ? 0 : ((const type_ *)source_of(g, i)->buffers[1])[g->at[i]]
+    ((type_ *)data)[i] = g->at[i] < 0 ? 0 : ((const type_ *)source_of(g, i)->buffers[1])[g->at[i]]
 
-static enum mg_err gather_fixed(const struct gather *g, const struct arrow_type *type, struct ArrowArray *out,
-                                struct mg_errmsg *err)
+static enum mg_err gather_fixed(const struct gather *g, const struct arrow_type *type,
+                                struct ArrowArray *out, struct mg_errmsg *err)
 {
     size_t width = (size_t)type->width;
     char *data = alloc(g->n, width);
@@ -75,11 +78,20 @@ static enum mg_err gather_fixed(const struct gather *g, const struct arrow_type 
         return no_memory(err);
     out->buffers[1] = data;
     switch (width) {
-    case 0: break;
-    case 1: GATHER_WIDTH(uint8_t); break;
-    case 2: GATHER_WIDTH(uint16_t); break;
-    case 4: GATHER_WIDTH(uint32_t); break;
-    case 8: GATHER_WIDTH(uint64_t); break;
+    case 0:
+        break;
+    case 1:
+        GATHER_WIDTH(uint8_t);
+        break;
+    case 2:
+        GATHER_WIDTH(uint16_t);
+        break;
+    case 4:
+        GATHER_WIDTH(uint32_t);
+        break;
+    case 8:
+        GATHER_WIDTH(uint64_t);
+        break;
     default:
         for (int64_t i = 0; i < g->n; i++) {
             if (g->at[i] < 0)
@@ -92,7 +104,8 @@ static enum mg_err gather_fixed(const struct gather *g, const struct arrow_type 
     return MG_OK;
 }
 
-static enum mg_err gather_bool(const struct gather *g, struct ArrowArray *out, struct mg_errmsg *err)
+static enum mg_err gather_bool(const struct gather *g, struct ArrowArray *out,
+                               struct mg_errmsg *err)
 {
     uint8_t *bits = calloc((size_t)g->n / 8 + 1, 1);
     if (!bits)
@@ -105,8 +118,8 @@ static enum mg_err gather_bool(const struct gather *g, struct ArrowArray *out, s
 }
 
 /* Offsets of the gathered elements; null elements become empty. */
-static enum mg_err gather_offsets(const struct gather *g, const struct arrow_type *type, struct ArrowArray *out,
-                                  int64_t *total, struct mg_errmsg *err)
+static enum mg_err gather_offsets(const struct gather *g, const struct arrow_type *type,
+                                  struct ArrowArray *out, int64_t *total, struct mg_errmsg *err)
 {
     char *offsets = alloc(g->n + 1, (size_t)type->width);
     if (!offsets)
@@ -123,16 +136,18 @@ static enum mg_err gather_offsets(const struct gather *g, const struct arrow_typ
         const struct ArrowArray *source = source_of(g, i);
         int64_t at = g->at[i];
         if (at >= 0 && arrow_valid(source, at))
-            sum += arrow_offset(type, source->buffers[1], at + 1) - arrow_offset(type, source->buffers[1], at);
+            sum += arrow_offset(type, source->buffers[1], at + 1) -
+                   arrow_offset(type, source->buffers[1], at);
         if (type->width == 4 && sum > INT32_MAX)
-            return mg_err_set(err, MG_E_UDF_OUTPUT, "a column of the result holds more than 2 GB: take fewer rows");
+            return mg_err_set(err, MG_E_UDF_OUTPUT,
+                              "a column of the result holds more than 2 GB: take fewer rows");
     }
     *total = sum;
     return MG_OK;
 }
 
-static enum mg_err gather_bytes(const struct gather *g, const struct arrow_type *type, struct ArrowArray *out,
-                                struct mg_errmsg *err)
+static enum mg_err gather_bytes(const struct gather *g, const struct arrow_type *type,
+                                struct ArrowArray *out, struct mg_errmsg *err)
 {
     int64_t total;
     enum mg_err e = gather_offsets(g, type, out, &total, err);
@@ -156,9 +171,10 @@ static enum mg_err gather_bytes(const struct gather *g, const struct arrow_type 
     return MG_OK;
 }
 
-/* The positions of child `c` of the gathered elements, for `total` child elements; then gathers it. */
-static enum mg_err gather_child(const struct gather *g, const struct arrow_type *type, int64_t c, int64_t total,
-                                struct ArrowArray *out, struct mg_errmsg *err)
+/* The positions of child `c` of the gathered elements, for `total` child elements; then gathers it.
+ */
+static enum mg_err gather_child(const struct gather *g, const struct arrow_type *type, int64_t c,
+                                int64_t total, struct ArrowArray *out, struct mg_errmsg *err)
 {
     enum mg_err e = MG_OK;
     const struct ArrowArray **sources = alloc((int64_t)g->n_sources, sizeof *sources);
@@ -190,8 +206,12 @@ static enum mg_err gather_child(const struct gather *g, const struct arrow_type 
         }
     }
     MG_ASSERT(k == total);
-    struct gather child = {.schema = g->schema->children[c], .sources = sources, .n_sources = g->n_sources,
-                           .source = source, .at = at, .n = total};
+    struct gather child = {.schema = g->schema->children[c],
+                           .sources = sources,
+                           .n_sources = g->n_sources,
+                           .source = source,
+                           .at = at,
+                           .n = total};
     e = gather_array(&child, out->children[c], err);
 out:
     free(sources);
@@ -200,8 +220,8 @@ out:
     return e;
 }
 
-static enum mg_err gather_dictionary(const struct gather *g, const struct arrow_type *type, struct ArrowArray *out,
-                                     struct mg_errmsg *err)
+static enum mg_err gather_dictionary(const struct gather *g, const struct arrow_type *type,
+                                     struct ArrowArray *out, struct mg_errmsg *err)
 {
     enum mg_err e;
     const struct ArrowArray **sources = alloc((int64_t)g->n_sources, sizeof *sources);
@@ -214,12 +234,17 @@ static enum mg_err gather_dictionary(const struct gather *g, const struct arrow_
         sources[s] = g->sources[s]->dictionary;
     for (int64_t i = 0; i < g->n; i++) {
         const struct ArrowArray *array = source_of(g, i);
-        at[i] = g->at[i] >= 0 && arrow_valid(array, g->at[i])
-                    ? arrow_index(type->kind, array->buffers[1], g->at[i]) + array->dictionary->offset
-                    : -1;
+        at[i] =
+            g->at[i] >= 0 && arrow_valid(array, g->at[i])
+                ? arrow_index(type->kind, array->buffers[1], g->at[i]) + array->dictionary->offset
+                : -1;
     }
-    struct gather words = {.schema = g->schema->dictionary, .sources = sources, .n_sources = g->n_sources,
-                           .source = g->source, .at = at, .n = g->n};
+    struct gather words = {.schema = g->schema->dictionary,
+                           .sources = sources,
+                           .n_sources = g->n_sources,
+                           .source = g->source,
+                           .at = at,
+                           .n = g->n};
     e = gather_array(&words, out, err);
 out:
     free(sources);
@@ -228,7 +253,8 @@ out:
 }
 
 /* On failure `out` holds what was made so far; the caller releases the whole tree. */
-static enum mg_err gather_array(const struct gather *g, struct ArrowArray *out, struct mg_errmsg *err)
+static enum mg_err gather_array(const struct gather *g, struct ArrowArray *out,
+                                struct mg_errmsg *err)
 {
     struct arrow_type type;
     bool known = arrow_type_parse(g->schema->format, &type);
@@ -246,22 +272,31 @@ static enum mg_err gather_array(const struct gather *g, struct ArrowArray *out, 
     if (e)
         return e;
     switch (type.kind) {
-    case ARROW_BOOL: return gather_bool(g, out, err);
-    case ARROW_STRING: case ARROW_BYTES: return gather_bytes(g, &type, out, err);
-    case ARROW_STRUCT: break;
-    case ARROW_LIST: case ARROW_MAP: e = gather_offsets(g, &type, out, &total, err); break;
+    case ARROW_BOOL:
+        return gather_bool(g, out, err);
+    case ARROW_STRING:
+    case ARROW_BYTES:
+        return gather_bytes(g, &type, out, err);
+    case ARROW_STRUCT:
+        break;
+    case ARROW_LIST:
+    case ARROW_MAP:
+        e = gather_offsets(g, &type, out, &total, err);
+        break;
     case ARROW_FIXED_LIST:
         if (__builtin_mul_overflow(g->n, (int64_t)type.list_size, &total))
             return no_memory(err);
         break;
-    default: return gather_fixed(g, &type, out, err);
+    default:
+        return gather_fixed(g, &type, out, err);
     }
     for (int64_t c = 0; !e && c < g->schema->n_children; c++)
         e = gather_child(g, &type, c, total, out, err);
     return e;
 }
 
-static bool copy_schema(const struct ArrowSchema *from, const char *name, bool wkb, struct ArrowSchema *out)
+static bool copy_schema(const struct ArrowSchema *from, const char *name, bool wkb,
+                        struct ArrowSchema *out)
 {
     const struct ArrowSchema *type = from;
     while (type->dictionary)
@@ -269,8 +304,8 @@ static bool copy_schema(const struct ArrowSchema *from, const char *name, bool w
     if (!arrow_schema_new(out, type->format, name, type->n_children, wkb))
         return false;
     for (int64_t i = 0; i < type->n_children; i++)
-        if (!copy_schema(type->children[i], type->children[i]->name, arrow_is_wkb(type->children[i]),
-                         out->children[i])) {
+        if (!copy_schema(type->children[i], type->children[i]->name,
+                         arrow_is_wkb(type->children[i]), out->children[i])) {
             arrow_schema_release(out);
             return false;
         }
@@ -278,16 +313,16 @@ static bool copy_schema(const struct ArrowSchema *from, const char *name, bool w
 }
 
 /* Splits row numbers into batch and row of the batch. */
-static enum mg_err locate(const struct mg_table *table, const int64_t *rows, int64_t n, uint32_t *source, int64_t *at,
-                          struct mg_errmsg *err)
+static enum mg_err locate(const struct mg_table *table, const int64_t *rows, int64_t n,
+                          uint32_t *source, int64_t *at, struct mg_errmsg *err)
 {
     int64_t first = 0;
     size_t b = 0;
     for (int64_t i = 0; i < n; i++) {
         int64_t row = rows ? rows[i] : i;
         if (row < 0 || row >= table->rows)
-            return mg_err_set(err, MG_E_ARGUMENT, "row %lld: the table has %lld", (long long)row + 1,
-                              (long long)table->rows);
+            return mg_err_set(err, MG_E_ARGUMENT, "row %lld: the table has %lld",
+                              (long long)row + 1, (long long)table->rows);
         while (row < first)
             first -= table->batches[--b].length;
         while (row - first >= table->batches[b].length)
@@ -299,8 +334,9 @@ static enum mg_err locate(const struct mg_table *table, const int64_t *rows, int
     return MG_OK;
 }
 
-enum mg_err mg_table_take(const struct mg_table *table, const int64_t *rows, int64_t n_rows, const int *columns,
-                          int n_columns, struct mg_table **out, struct mg_errmsg *err)
+enum mg_err mg_table_take(const struct mg_table *table, const int64_t *rows, int64_t n_rows,
+                          const int *columns, int n_columns, struct mg_table **out,
+                          struct mg_errmsg *err)
 {
     enum mg_err e = MG_OK;
     int64_t n = rows ? n_rows : table->rows;
@@ -311,7 +347,8 @@ enum mg_err mg_table_take(const struct mg_table *table, const int64_t *rows, int
     uint32_t *source = many ? alloc(n, sizeof *source) : NULL;
     int64_t *at = alloc(n, sizeof *at), *moved = alloc(n, sizeof *moved);
     const struct ArrowArray **sources = alloc((int64_t)table->n_batches, sizeof *sources);
-    if (!at || !moved || !sources || (many && !source) || !arrow_schema_new(&schema, "+s", "", width, false) ||
+    if (!at || !moved || !sources || (many && !source) ||
+        !arrow_schema_new(&schema, "+s", "", width, false) ||
         !arrow_array_new(&batch, n, 1, width)) {
         e = no_memory(err);
         goto out;
@@ -340,8 +377,12 @@ enum mg_err mg_table_take(const struct mg_table *table, const int64_t *rows, int
         if (shifted)
             for (int64_t i = 0; i < n; i++)
                 moved[i] = at[i] + sources[source ? source[i] : 0]->offset;
-        struct gather g = {.schema = column, .sources = sources, .n_sources = table->n_batches, .source = source,
-                           .at = shifted ? moved : at, .n = n};
+        struct gather g = {.schema = column,
+                           .sources = sources,
+                           .n_sources = table->n_batches,
+                           .source = source,
+                           .at = shifted ? moved : at,
+                           .n = n};
         if ((e = gather_array(&g, batch.children[c], err)))
             goto out;
     }

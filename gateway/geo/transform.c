@@ -1,9 +1,10 @@
 /* Transforms between CRSs, x = longitude or easting first.
  *
- * Longitude/latitude to and from EPSG:3857 is a formula (EPSG Guidance Note 7-2, 1024: spherical Mercator); all
- * else is PROJ through GDAL, whose objects gdal_setup.c keeps by their pair; a transform here is that pair's name
- * and kind, so that it stays valid when PROJ's object is replaced. Cost: a lookup for each call, not each point. */
-#include "gdal_setup.h"
+ * Longitude/latitude to and from EPSG:3857 is a formula (EPSG Guidance Note 7-2, 1024: spherical
+ * Mercator); all else is PROJ through GDAL, whose objects gdal_setup.c keeps by their pair; a
+ * transform here is that pair's name and kind, so that it stays valid when PROJ's object is
+ * replaced. Cost: a lookup for each call, not each point. */
+#include "moongate/gdal.h"
 #include "moongate/geometry.h"
 
 #include <math.h>
@@ -26,7 +27,10 @@ bool mg_crs_is_lnglat(const char *crs)
     return strcmp(crs, "EPSG:4326") == 0 || strcmp(crs, "OGC:CRS84") == 0;
 }
 
-bool mg_crs_is_merc(const char *crs) { return strcmp(crs, "EPSG:3857") == 0; }
+bool mg_crs_is_merc(const char *crs)
+{
+    return strcmp(crs, "EPSG:3857") == 0;
+}
 
 static bool same(const char *a, const char *b)
 {
@@ -34,7 +38,8 @@ static bool same(const char *a, const char *b)
 }
 
 /* Kind of the pair after PROJ was asked whether it knows both. */
-static enum mg_err make(const char *from, const char *to, struct mg_transform **out, struct mg_errmsg *err)
+static enum mg_err make(const char *from, const char *to, struct mg_transform **out,
+                        struct mg_errmsg *err)
 {
     OGRCoordinateTransformationH transform;
     enum kind kind = mg_crs_is_lnglat(from) && mg_crs_is_merc(to)   ? TO_MERC
@@ -60,7 +65,8 @@ static enum mg_err make(const char *from, const char *to, struct mg_transform **
     return MG_OK;
 }
 
-enum mg_err mg_transform_get(const char *from, const char *to, struct mg_transform **out, struct mg_errmsg *err)
+enum mg_err mg_transform_get(const char *from, const char *to, struct mg_transform **out,
+                             struct mg_errmsg *err)
 {
     if (same(from, to)) {
         *out = NULL;
@@ -149,9 +155,12 @@ size_t mg_transform_points(struct mg_transform *transform, double *x, double *y,
     if (!transform || n == 0)
         return 0;
     switch (transform->kind) {
-    case TO_MERC: return to_merc(x, y, n);
-    case FROM_MERC: return from_merc(x, y, n);
-    default: return by_proj(transform, x, y, n);
+    case TO_MERC:
+        return to_merc(x, y, n);
+    case FROM_MERC:
+        return from_merc(x, y, n);
+    default:
+        return by_proj(transform, x, y, n);
     }
 }
 
@@ -209,14 +218,16 @@ enum mg_err mg_wkb_transform(struct mg_transform *transform, struct mg_span wkb,
     if (failed) {
         out->len = start;
         out->data[start] = '\0';
-        return mg_err_set(err, MG_E_ARGUMENT, "%zu of %zu points of a geometry lie where %.60s cannot be transformed "
-                          "to %.60s", failed, total, transform->from, transform->to);
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "%zu of %zu points of a geometry lie where %.60s cannot be transformed "
+                          "to %.60s",
+                          failed, total, transform->from, transform->to);
     }
     return MG_OK;
 }
 
-enum mg_err mg_transform_bounds(struct mg_transform *transform, struct mg_bounds in, struct mg_bounds *out,
-                                struct mg_errmsg *err)
+enum mg_err mg_transform_bounds(struct mg_transform *transform, struct mg_bounds in,
+                                struct mg_bounds *out, struct mg_errmsg *err)
 {
     enum { EDGE = 21 };
     if (!transform) {
@@ -242,7 +253,8 @@ enum mg_err mg_transform_bounds(struct mg_transform *transform, struct mg_bounds
         return e;
     struct mg_gdal_errors errors;
     mg_gdal_errors_begin(&errors);
-    int good = OCTTransformBounds(proj, in.xmin, in.ymin, in.xmax, in.ymax, &xmin, &ymin, &xmax, &ymax, EDGE);
+    int good = OCTTransformBounds(proj, in.xmin, in.ymin, in.xmax, in.ymax, &xmin, &ymin, &xmax,
+                                  &ymax, EDGE);
     mg_gdal_errors_end();
     if (good && isfinite(xmin) && isfinite(ymin) && isfinite(xmax) && isfinite(ymax)) {
         *out = (struct mg_bounds){xmin, ymin, xmax, ymax};
@@ -269,7 +281,8 @@ enum mg_err mg_transform_bounds(struct mg_transform *transform, struct mg_bounds
     *out = (struct mg_bounds){xmin, ymin, xmax, ymax};
     return MG_OK;
 failed:
-    return mg_err_set(err, MG_E_ARGUMENT, "bounds %g,%g,%g,%g cannot be transformed from %.60s to %.60s", in.xmin,
+    return mg_err_set(err, MG_E_ARGUMENT,
+                      "bounds %g,%g,%g,%g cannot be transformed from %.60s to %.60s", in.xmin,
                       in.ymin, in.xmax, in.ymax, transform->from, transform->to);
 }
 

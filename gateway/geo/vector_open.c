@@ -1,7 +1,8 @@
 /* Opening vector layers, and their Arrow stream as one table.
  *
- * GDAL's batches are validated like any foreign Arrow, then gathered into one batch of ours, which also gives
- * GDAL's over-allocated buffers back. Curves, TINs and the like become lines and polygons. */
+ * GDAL's batches are validated like any foreign Arrow, then gathered into one batch of ours, which
+ * also gives GDAL's over-allocated buffers back. Curves, TINs and the like become lines and
+ * polygons. */
 #include "vector_open.h"
 
 #include "moongate/geometry.h"
@@ -15,8 +16,8 @@
 
 enum { MAX_BATCHES = 1 << 16 };
 
-/* Arrow C stream interface, as its specification prints it; GDAL's header has it without the guards that would let
- * it stand beside table.h. */
+/* Arrow C stream interface, as its specification prints it; GDAL's header has it without the guards
+ * that would let it stand beside table.h. */
 struct ArrowArrayStream {
     int (*get_schema)(struct ArrowArrayStream *, struct ArrowSchema *out);
     int (*get_next)(struct ArrowArrayStream *, struct ArrowArray *out);
@@ -39,7 +40,8 @@ static void list_layers(GDALDatasetH dataset, char *out, size_t size)
         append(out, size, OGR_L_GetName(GDALDatasetGetLayer(dataset, i)));
 }
 
-static enum mg_err pick_layer(struct vector_source *source, const char *layer, struct mg_errmsg *err)
+static enum mg_err pick_layer(struct vector_source *source, const char *layer,
+                              struct mg_errmsg *err)
 {
     char list[300];
     int n = GDALDatasetGetLayerCount(source->dataset);
@@ -49,17 +51,19 @@ static enum mg_err pick_layer(struct vector_source *source, const char *layer, s
     if (layer) {
         source->layer = GDALDatasetGetLayerByName(source->dataset, layer);
         if (!source->layer)
-            return mg_err_set(err, MG_E_ARGUMENT, "%s has no layer %s (layers: %s)", source->name, layer, list);
+            return mg_err_set(err, MG_E_ARGUMENT, "%s has no layer %s (layers: %s)", source->name,
+                              layer, list);
         return MG_OK;
     }
     if (n > 1)
-        return mg_err_set(err, MG_E_ARGUMENT, "%s has %d layers, name one by the layer option: %s", source->name, n,
-                          list);
+        return mg_err_set(err, MG_E_ARGUMENT, "%s has %d layers, name one by the layer option: %s",
+                          source->name, n, list);
     source->layer = GDALDatasetGetLayer(source->dataset, 0);
     return MG_OK;
 }
 
-/* The CRS of the layer's geometry, as GDAL knows it, as the format defines it, or as the caller says. */
+/* The CRS of the layer's geometry, as GDAL knows it, as the format defines it, or as the caller
+ * says. */
 static void find_crs(struct vector_source *source, const char *source_crs)
 {
     GDALDriverH driver = GDALGetDatasetDriver(source->dataset);
@@ -79,11 +83,12 @@ static bool has_extension(const char *path, const char *extension)
     return n >= k && strcasecmp(path + n - k, extension) == 0;
 }
 
-enum mg_err vector_open(const char *path, const char *layer, const char *source_crs, struct vector_source *out,
-                        struct mg_errmsg *err)
+enum mg_err vector_open(const char *path, const char *layer, const char *source_crs,
+                        struct vector_source *out, struct mg_errmsg *err)
 {
-    static const char *const csv[] = {"AUTODETECT_TYPE=YES", "X_POSSIBLE_NAMES=lng,lon,long,longitude,x",
-                                      "Y_POSSIBLE_NAMES=lat,latitude,y", "GEOM_POSSIBLE_NAMES=geometry,wkt,geom", NULL};
+    static const char *const csv[] = {
+        "AUTODETECT_TYPE=YES", "X_POSSIBLE_NAMES=lng,lon,long,longitude,x",
+        "Y_POSSIBLE_NAMES=lat,latitude,y", "GEOM_POSSIBLE_NAMES=geometry,wkt,geom", NULL};
     struct vector_source source = {0};
     mg_gdal_user_name(path, source.name, sizeof source.name);
     bool is_csv = has_extension(path, ".csv") || has_extension(path, ".tsv");
@@ -97,7 +102,8 @@ enum mg_err vector_open(const char *path, const char *layer, const char *source_
     source.fid = OGR_L_GetFIDColumn(source.layer)[0] != '\0';
     if (OGR_L_GetGeomType(source.layer) != wkbNone) {
         const char *name = OGR_L_GetGeometryColumn(source.layer);
-        snprintf(source.geometry, sizeof source.geometry, "%s", name && name[0] ? name : "wkb_geometry");
+        snprintf(source.geometry, sizeof source.geometry, "%s",
+                 name && name[0] ? name : "wkb_geometry");
         find_crs(&source, source_crs);
     }
     *out = source;
@@ -135,7 +141,8 @@ enum mg_err vector_where(struct vector_source *source, const char *where, struct
                       errors.text[0] ? errors.text : "not a condition of OGR SQL", columns);
 }
 
-/* Geometry types beyond the simple features (curves, surfaces, TIN) as simple ones; NULL when it cannot be. */
+/* Geometry types beyond the simple features (curves, surfaces, TIN) as simple ones; NULL when it
+ * cannot be. */
 static bool linear_wkb(struct mg_span wkb, struct mg_buf *out)
 {
     OGRGeometryH geometry = NULL;
@@ -168,7 +175,8 @@ static bool is_simple(struct mg_span wkb)
     return type <= 6 || (type == 7 && !mg_wkb_check(wkb, NULL));
 }
 
-/* Replaces the geometry column where it has types that are not simple. `table` is of ours, one batch. */
+/* Replaces the geometry column where it has types that are not simple. `table` is of ours, one
+ * batch. */
 static enum mg_err make_linear(struct mg_table *table, struct mg_errmsg *err)
 {
     struct ArrowArray *column = table->batches[0].children[table->geometry];
@@ -176,7 +184,8 @@ static enum mg_err make_linear(struct mg_table *table, struct mg_errmsg *err)
     const char *data = column->buffers[2];
     int64_t first = 0;
     while (first < table->rows &&
-           is_simple((struct mg_span){data + offsets[first], (size_t)(offsets[first + 1] - offsets[first])}))
+           is_simple((struct mg_span){data + offsets[first],
+                                      (size_t)(offsets[first + 1] - offsets[first])}))
         first++;
     if (first == table->rows)
         return MG_OK;
@@ -218,8 +227,9 @@ struct batches {
     size_t n, cap;
 };
 
-static enum mg_err pull(struct vector_source *source, struct ArrowArrayStream *stream, int64_t max_rows,
-                        size_t max_bytes, struct batches *out, struct mg_errmsg *err)
+static enum mg_err pull(struct vector_source *source, struct ArrowArrayStream *stream,
+                        int64_t max_rows, size_t max_bytes, struct batches *out,
+                        struct mg_errmsg *err)
 {
     int64_t rows = 0;
     size_t bytes = 0;
@@ -227,7 +237,8 @@ static enum mg_err pull(struct vector_source *source, struct ArrowArrayStream *s
         struct ArrowArray batch = {0};
         if (stream->get_next(stream, &batch)) {
             const char *why = stream->get_last_error(stream);
-            return mg_err_set(err, MG_E_BAD_FILE, "%s cannot be read: %.200s", source->name, why ? why : "");
+            return mg_err_set(err, MG_E_BAD_FILE, "%s cannot be read: %.200s", source->name,
+                              why ? why : "");
         }
         if (!batch.release)
             return MG_OK;
@@ -240,14 +251,16 @@ static enum mg_err pull(struct vector_source *source, struct ArrowArrayStream *s
             struct ArrowArray *at = cap <= MAX_BATCHES ? realloc(out->at, cap * sizeof *at) : NULL;
             if (!at) {
                 arrow_array_release(&batch);
-                return mg_err_set(err, MG_E_NOMEM, "out of memory for the rows of %s", source->name);
+                return mg_err_set(err, MG_E_NOMEM, "out of memory for the rows of %s",
+                                  source->name);
             }
             out->at = at;
             out->cap = cap;
         }
         out->at[out->n++] = batch;
         rows += batch.length;
-        /* What variable-length columns of this batch hold: their last offset. Counted after import otherwise. */
+        /* What variable-length columns of this batch hold: their last offset. Counted after import
+         * otherwise. */
         for (int64_t i = 0; i < batch.n_children; i++) {
             const struct ArrowArray *column = batch.children[i];
             if (column->n_buffers == 3 && column->buffers[1])
@@ -256,16 +269,20 @@ static enum mg_err pull(struct vector_source *source, struct ArrowArrayStream *s
                 bytes += (size_t)column->length * 8;
         }
         if (max_rows && rows > max_rows)
-            return mg_err_set(err, MG_E_UDF_OUTPUT, "%s has more than %lld rows here: read less by bounds, where or "
-                              "limit", source->name, (long long)max_rows);
+            return mg_err_set(err, MG_E_UDF_OUTPUT,
+                              "%s has more than %lld rows here: read less by bounds, where or "
+                              "limit",
+                              source->name, (long long)max_rows);
         if (bytes > max_bytes)
-            return mg_err_set(err, MG_E_TOO_LARGE, "%s holds more than %zu MB here: read less by bounds, columns, "
-                              "where or limit", source->name, max_bytes >> 20);
+            return mg_err_set(err, MG_E_TOO_LARGE,
+                              "%s holds more than %zu MB here: read less by bounds, columns, "
+                              "where or limit",
+                              source->name, max_bytes >> 20);
     }
 }
 
-enum mg_err vector_stream(struct vector_source *source, int64_t max_rows, size_t max_bytes, struct mg_table **out,
-                          struct mg_errmsg *err)
+enum mg_err vector_stream(struct vector_source *source, int64_t max_rows, size_t max_bytes,
+                          struct mg_table **out, struct mg_errmsg *err)
 {
     struct ArrowArrayStream stream = {0};
     struct ArrowSchema schema = {0};
@@ -275,7 +292,8 @@ enum mg_err vector_stream(struct vector_source *source, int64_t max_rows, size_t
     char *options[] = {source->fid ? "INCLUDE_FID=YES" : "INCLUDE_FID=NO", NULL};
     enum mg_err e = MG_OK;
     mg_gdal_errors_begin(&errors);
-    if (!OGR_L_GetArrowStream(source->layer, &stream, options) || stream.get_schema(&stream, &schema))
+    if (!OGR_L_GetArrowStream(source->layer, &stream, options) ||
+        stream.get_schema(&stream, &schema))
         e = mg_err_set(err, MG_E_BAD_FILE, "%s cannot be read: %.200s", source->name, errors.text);
     if (!e)
         e = pull(source, &stream, max_rows, max_bytes, &batches, err);
@@ -291,7 +309,8 @@ enum mg_err vector_stream(struct vector_source *source, int64_t max_rows, size_t
             arrow_array_release(&batches.at[i]);
         goto out;
     }
-    e = mg_table_import(&schema, batches.at, batches.n, source->geometry[0] ? source->geometry : NULL,
+    e = mg_table_import(&schema, batches.at, batches.n,
+                        source->geometry[0] ? source->geometry : NULL,
                         source->crs[0] ? source->crs : NULL, &raw, err);
     if (!e)
         e = mg_table_take(raw, NULL, 0, NULL, 0, &table, err);

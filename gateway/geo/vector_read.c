@@ -1,8 +1,9 @@
 /* Reading vectors: from a layer that the worker keeps whole, or through OGR where it is too large.
  *
- * A layer is kept with the index of its boxes; `where` is part of its key, since OGR evaluates it. Bounds select
- * the same rows both ways: whose geometry, not only its box, meets them (mg_wkb_meets_box), in the order of the
- * file. Cost of a kept layer: a stat, O(log n + rows read). */
+ * A layer is kept with the index of its boxes; `where` is part of its key, since OGR evaluates it.
+ * Bounds select the same rows both ways: whose geometry, not only its box, meets them
+ * (mg_wkb_meets_box), in the order of the file. Cost of a kept layer: a stat, O(log n + rows read).
+ */
 #include "moongate/vector_read.h"
 
 #include "layer_cache.h"
@@ -29,7 +30,8 @@ static struct mg_span geometry_at(const struct mg_table *table, int64_t row)
 {
     const struct ArrowArray *column = table->batches[0].children[table->geometry];
     struct arrow_type type;
-    if (!arrow_valid(column, row) || !arrow_type_parse(table->schema.children[table->geometry]->format, &type))
+    if (!arrow_valid(column, row) ||
+        !arrow_type_parse(table->schema.children[table->geometry]->format, &type))
         return (struct mg_span){NULL, 0};
     int64_t from = arrow_offset(&type, column->buffers[1], row);
     return (struct mg_span){(const char *)column->buffers[2] + from,
@@ -55,15 +57,18 @@ static int split(struct mg_bounds in, struct mg_bounds out[2])
     return 2;
 }
 
-/* `degrees` of the layer: what lies outside of it need not be transformed, and often could not be. */
-static enum mg_err make_query(const struct mg_bounds *bounds, const char *crs, const struct mg_bounds *degrees,
-                              struct query *out, struct mg_errmsg *err)
+/* `degrees` of the layer: what lies outside of it need not be transformed, and often could not be.
+ */
+static enum mg_err make_query(const struct mg_bounds *bounds, const char *crs,
+                              const struct mg_bounds *degrees, struct query *out,
+                              struct mg_errmsg *err)
 {
     struct mg_bounds parts[2];
     struct mg_transform *transform;
     *out = (struct query){0};
     if (isnan(bounds->xmin) || isnan(bounds->xmax) || !(bounds->ymin <= bounds->ymax))
-        return mg_err_set(err, MG_E_ARGUMENT, "bounds are xmin, ymin, xmax, ymax in degrees, not %g, %g, %g, %g",
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "bounds are xmin, ymin, xmax, ymax in degrees, not %g, %g, %g, %g",
                           bounds->xmin, bounds->ymin, bounds->xmax, bounds->ymax);
     enum mg_err e = mg_transform_get("OGC:CRS84", crs, &transform, err);
     if (e)
@@ -74,14 +79,15 @@ static enum mg_err make_query(const struct mg_bounds *bounds, const char *crs, c
         if (part.xmin > degrees->xmax || part.xmax < degrees->xmin || part.ymin > degrees->ymax ||
             part.ymax < degrees->ymin)
             continue;
-        if (part.xmin <= degrees->xmin && part.xmax >= degrees->xmax && part.ymin <= degrees->ymin &&
-            part.ymax >= degrees->ymax) {
+        if (part.xmin <= degrees->xmin && part.xmax >= degrees->xmax &&
+            part.ymin <= degrees->ymin && part.ymax >= degrees->ymax) {
             out->all = true;
             return MG_OK;
         }
         if (transform) {
-            part = (struct mg_bounds){fmax(part.xmin, degrees->xmin), fmax(part.ymin, degrees->ymin),
-                                      fmin(part.xmax, degrees->xmax), fmin(part.ymax, degrees->ymax)};
+            part =
+                (struct mg_bounds){fmax(part.xmin, degrees->xmin), fmax(part.ymin, degrees->ymin),
+                                   fmin(part.xmax, degrees->xmax), fmin(part.ymax, degrees->ymax)};
             if ((e = mg_transform_bounds(transform, part, &part, err)))
                 return e;
         }
@@ -147,8 +153,8 @@ static int by_row(const void *a, const void *b)
 }
 
 /* Rows that meet the query, ascending. */
-static enum mg_err find_rows(const struct layer *layer, const struct query *query, int64_t **out, int64_t *n_out,
-                             struct mg_errmsg *err)
+static enum mg_err find_rows(const struct layer *layer, const struct query *query, int64_t **out,
+                             int64_t *n_out, struct mg_errmsg *err)
 {
     enum { FEW = 2048 };
     const struct mg_table *table = layer->table;
@@ -197,8 +203,8 @@ static enum mg_err find_rows(const struct layer *layer, const struct query *quer
 }
 
 /* Indices of the asked columns, the geometry last unless it was named. NULL in `out`: all. */
-static enum mg_err pick_columns(const struct mg_table *table, const char *const *columns, const char *name, int **out,
-                                int *n_out, struct mg_errmsg *err)
+static enum mg_err pick_columns(const struct mg_table *table, const char *const *columns,
+                                const char *name, int **out, int *n_out, struct mg_errmsg *err)
 {
     int n = 0;
     bool geometry = table->geometry < 0;
@@ -217,10 +223,12 @@ static enum mg_err pick_columns(const struct mg_table *table, const char *const 
             char list[320] = "";
             for (int64_t c = 0; c < table->schema.n_children; c++) {
                 size_t len = strlen(list);
-                snprintf(list + len, sizeof list - len, "%s%s", len ? ", " : "", table->schema.children[c]->name);
+                snprintf(list + len, sizeof list - len, "%s%s", len ? ", " : "",
+                         table->schema.children[c]->name);
             }
             free(picked);
-            return mg_err_set(err, MG_E_ARGUMENT, "%.100s has no column %.60s (columns: %s)", name, columns[i], list);
+            return mg_err_set(err, MG_E_ARGUMENT, "%.100s has no column %.60s (columns: %s)", name,
+                              columns[i], list);
         }
         geometry |= picked[i] == table->geometry;
     }
@@ -232,8 +240,9 @@ static enum mg_err pick_columns(const struct mg_table *table, const char *const 
 }
 
 /* Rows and columns of a whole layer, as the options say. */
-static enum mg_err select_from(const struct layer *layer, const char *name, const struct mg_vector_options *options,
-                               struct mg_table **out, struct mg_errmsg *err)
+static enum mg_err select_from(const struct layer *layer, const char *name,
+                               const struct mg_vector_options *options, struct mg_table **out,
+                               struct mg_errmsg *err)
 {
     struct mg_table *table = layer->table;
     int64_t *rows = NULL, n = table->rows;
@@ -263,8 +272,10 @@ static enum mg_err select_from(const struct layer *layer, const char *name, cons
             e = mg_err_set(err, MG_E_NOMEM, "out of memory for row numbers");
     }
     if (!e && options->max_rows > 0 && n > options->max_rows)
-        e = mg_err_set(err, MG_E_UDF_OUTPUT, "%s has %lld rows here, more than %lld: read less by bounds, where or "
-                       "limit", name, (long long)n, (long long)options->max_rows);
+        e = mg_err_set(err, MG_E_UDF_OUTPUT,
+                       "%s has %lld rows here, more than %lld: read less by bounds, where or "
+                       "limit",
+                       name, (long long)n, (long long)options->max_rows);
     if (!e && !rows && !columns)
         *out = mg_table_ref(table);
     else if (!e)
@@ -301,11 +312,13 @@ static enum mg_err index_layer(struct layer *layer, struct mg_errmsg *err)
 static enum mg_err need_crs(const struct vector_source *source, struct mg_errmsg *err)
 {
     if (source->geometry[0] && !source->crs[0])
-        return mg_err_set(err, MG_E_NO_CRS, "%s has no CRS: name it, source_crs = \"EPSG:…\"", source->name);
+        return mg_err_set(err, MG_E_NO_CRS, "%s has no CRS: name it, source_crs = \"EPSG:…\"",
+                          source->name);
     return MG_OK;
 }
 
-static void ignore_columns(struct vector_source *source, const char *const *columns, const struct mg_vector_options *o)
+static void ignore_columns(struct vector_source *source, const char *const *columns,
+                           const struct mg_vector_options *o)
 {
     /* OGR evaluates a filter on columns that it reads: leave them all when there is one. */
     if (!columns || o->where || !OGR_L_TestCapability(source->layer, OLCIgnoreFields))
@@ -324,9 +337,11 @@ static void ignore_columns(struct vector_source *source, const char *const *colu
     CSLDestroy(ignored);
 }
 
-/* What the filters let through becomes a layer of its own, from which the options select the rest. */
-static enum mg_err read_through(struct vector_source *source, const struct mg_vector_options *options,
-                                struct mg_table **out, struct mg_errmsg *err)
+/* What the filters let through becomes a layer of its own, from which the options select the rest.
+ */
+static enum mg_err read_through(struct vector_source *source,
+                                const struct mg_vector_options *options, struct mg_table **out,
+                                struct mg_errmsg *err)
 {
     struct layer part = {0};
     if (options->degrees && source->geometry[0]) {
@@ -334,22 +349,27 @@ static enum mg_err read_through(struct vector_source *source, const struct mg_ve
         struct query query;
         struct mg_bounds degrees = {-INFINITY, -INFINITY, INFINITY, INFINITY};
         if (OGR_L_GetExtent(source->layer, &extent, 1) == OGRERR_NONE)
-            degrees = to_degrees((struct mg_bounds){extent.MinX, extent.MinY, extent.MaxX, extent.MaxY}, source->crs);
+            degrees =
+                to_degrees((struct mg_bounds){extent.MinX, extent.MinY, extent.MaxX, extent.MaxY},
+                           source->crs);
         enum mg_err e = make_query(options->degrees, source->crs, &degrees, &query, err);
         if (e)
             return e;
         /* One rectangle around both parts: exact below. Outside of all: one that nothing meets. */
-        struct mg_bounds box = query.n ? query.boxes[0] : (struct mg_bounds){extent.MaxX + 1e9, extent.MaxY + 1e9,
-                                                                             extent.MaxX + 2e9, extent.MaxY + 2e9};
+        struct mg_bounds box = query.n ? query.boxes[0]
+                                       : (struct mg_bounds){extent.MaxX + 1e9, extent.MaxY + 1e9,
+                                                            extent.MaxX + 2e9, extent.MaxY + 2e9};
         if (query.n == 2)
-            box = (struct mg_bounds){fmin(box.xmin, query.boxes[1].xmin), fmin(box.ymin, query.boxes[1].ymin),
-                                     fmax(box.xmax, query.boxes[1].xmax), fmax(box.ymax, query.boxes[1].ymax)};
+            box = (struct mg_bounds){
+                fmin(box.xmin, query.boxes[1].xmin), fmin(box.ymin, query.boxes[1].ymin),
+                fmax(box.xmax, query.boxes[1].xmax), fmax(box.ymax, query.boxes[1].ymax)};
         if (!query.all)
             OGR_L_SetSpatialFilterRect(source->layer, fmax(box.xmin, -1e30), fmax(box.ymin, -1e30),
                                        fmin(box.xmax, 1e30), fmin(box.ymax, 1e30));
     }
     ignore_columns(source, options->columns, options);
-    enum mg_err e = vector_stream(source, options->limit > 0 ? 0 : options->max_rows, READ_BYTES, &part.table, err);
+    enum mg_err e = vector_stream(source, options->limit > 0 ? 0 : options->max_rows, READ_BYTES,
+                                  &part.table, err);
     if (e == MG_E_TOO_LARGE)
         e = MG_E_UDF_OUTPUT;
     if (!e)
@@ -374,7 +394,8 @@ static bool stat_key(const char *path, struct layer_key *key)
         if (!beside)
             return false;
         memcpy(beside + n - 3, "dbf", 3);
-        if (!VSIStatExL(beside, &st, VSI_STAT_EXISTS_FLAG | VSI_STAT_NATURE_FLAG | VSI_STAT_SIZE_FLAG)) {
+        if (!VSIStatExL(beside, &st,
+                        VSI_STAT_EXISTS_FLAG | VSI_STAT_NATURE_FLAG | VSI_STAT_SIZE_FLAG)) {
             key->size += (int64_t)st.st_size << 20;
             key->mtime_ns ^= (int64_t)st.st_mtim.tv_sec * 1000000007 + st.st_mtim.tv_nsec;
         }
@@ -383,10 +404,12 @@ static bool stat_key(const char *path, struct layer_key *key)
     return st.st_mtime != 0 && st.st_size <= KEEP_FILE_BYTES;
 }
 
-enum mg_err mg_vector_read(const char *path, const struct mg_vector_options *options, struct mg_table **out,
-                           struct mg_errmsg *err)
+enum mg_err mg_vector_read(const char *path, const struct mg_vector_options *options,
+                           struct mg_table **out, struct mg_errmsg *err)
 {
-    struct layer_key key = {.path = path, .layer = options->layer, .where = options->where,
+    struct layer_key key = {.path = path,
+                            .layer = options->layer,
+                            .where = options->where,
                             .source_crs = options->source_crs};
     struct vector_source source = {0};
     struct layer layer = {0};
@@ -419,7 +442,8 @@ enum mg_err mg_vector_read(const char *path, const struct mg_vector_options *opt
         goto out;
     }
     kept = layer_cache_put(&key, &layer);
-    e = kept ? select_from(kept, name, options, out, err) : mg_err_set(err, MG_E_NOMEM, "out of memory for a layer");
+    e = kept ? select_from(kept, name, options, out, err)
+             : mg_err_set(err, MG_E_NOMEM, "out of memory for a layer");
     goto out;
 through:
     if (!e)
@@ -429,7 +453,8 @@ out:
     return e;
 }
 
-enum mg_err mg_vector_info(const char *path, const char *layer, struct mg_vector_info *out, struct mg_errmsg *err)
+enum mg_err mg_vector_info(const char *path, const char *layer, struct mg_vector_info *out,
+                           struct mg_errmsg *err)
 {
     struct vector_source source = {0};
     struct mg_vector_info info = {.degrees = {-180, -90, 180, 90}};
@@ -437,12 +462,14 @@ enum mg_err mg_vector_info(const char *path, const char *layer, struct mg_vector
     enum mg_err e = vector_open(path, layer, NULL, &source, err);
     if (e)
         return e;
-    snprintf(info.driver, sizeof info.driver, "%s", GDALGetDriverShortName(GDALGetDatasetDriver(source.dataset)));
+    snprintf(info.driver, sizeof info.driver, "%s",
+             GDALGetDriverShortName(GDALGetDatasetDriver(source.dataset)));
     snprintf(info.layer, sizeof info.layer, "%s", OGR_L_GetName(source.layer));
     snprintf(info.crs, sizeof info.crs, "%s", source.crs);
     info.rows = (int64_t)OGR_L_GetFeatureCount(source.layer, 0);
     vector_columns(&source, info.columns, sizeof info.columns);
-    if (source.geometry[0] && source.crs[0] && OGR_L_GetExtent(source.layer, &extent, 1) == OGRERR_NONE) {
+    if (source.geometry[0] && source.crs[0] &&
+        OGR_L_GetExtent(source.layer, &extent, 1) == OGRERR_NONE) {
         struct mg_bounds box = {extent.MinX, extent.MinY, extent.MaxX, extent.MaxY}, degrees;
         struct mg_transform *transform;
         if (!mg_transform_get(source.crs, "OGC:CRS84", &transform, NULL) &&

@@ -1,8 +1,8 @@
 /* WKB: walking, checking and measuring it byte by byte, without GEOS.
  *
- * Reads ISO 13249-3 WKB (types 1..7, +1000 Z, +2000 M, +3000 ZM) and PostGIS' EWKB flags, either byte order. Every
- * count is compared with the bytes that are left before it is believed, so that no input makes us read behind its
- * end or allocate. Cost: one pass. */
+ * Reads ISO 13249-3 WKB (types 1..7, +1000 Z, +2000 M, +3000 ZM) and PostGIS' EWKB flags, either
+ * byte order. Every count is compared with the bytes that are left before it is believed, so that
+ * no input makes us read behind its end or allocate. Cost: one pass. */
 #include "moongate/geometry.h"
 
 #include <math.h>
@@ -30,7 +30,8 @@ static bool get_header(struct mg_wkb_iter *in, bool *swap, uint32_t *type, int *
     *swap = *in->at++ == 0;
     if (!get_u32(in, *swap, &raw))
         return false;
-    uint32_t flags = raw & (EWKB_Z | EWKB_M | EWKB_SRID), base = raw & ~(EWKB_Z | EWKB_M | EWKB_SRID);
+    uint32_t flags = raw & (EWKB_Z | EWKB_M | EWKB_SRID),
+             base = raw & ~(EWKB_Z | EWKB_M | EWKB_SRID);
     if ((flags & EWKB_SRID) && !get_u32(in, *swap, &srid))
         return false;
     uint32_t thousands = base / 1000;
@@ -67,7 +68,10 @@ static bool take_coords(struct mg_wkb_iter *in, uint32_t n, struct mg_wkb_part *
 }
 
 /* Children of the kind that a collection may hold. */
-static bool may_hold(uint32_t parent, uint32_t child) { return parent == 7 || child + 3 == parent; }
+static bool may_hold(uint32_t parent, uint32_t child)
+{
+    return parent == 7 || child + 3 == parent;
+}
 
 bool mg_wkb_next(struct mg_wkb_iter *in, struct mg_wkb_part *part)
 {
@@ -133,7 +137,8 @@ enum mg_err mg_wkb_check(struct mg_span wkb, struct mg_errmsg *err)
         return mg_err_set(err, MG_E_ARGUMENT, "the geometry is not valid WKB (byte %td of %zu)",
                           iter.at - (const uint8_t *)wkb.data, wkb.len);
     if (iter.at != iter.end)
-        return mg_err_set(err, MG_E_ARGUMENT, "the geometry has %td bytes behind the end of its WKB",
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "the geometry has %td bytes behind the end of its WKB",
                           iter.end - iter.at);
     return MG_OK;
 }
@@ -156,7 +161,8 @@ bool mg_wkb_bounds(struct mg_span wkb, struct mg_bounds *out)
     mg_wkb_iter_init(&iter, wkb);
     while (mg_wkb_next(&iter, &part)) {
         for (size_t i = 0; i < part.n; i++) {
-            double x = mg_wkb_coord(&part, i * (size_t)part.dims), y = mg_wkb_coord(&part, i * (size_t)part.dims + 1);
+            double x = mg_wkb_coord(&part, i * (size_t)part.dims),
+                   y = mg_wkb_coord(&part, i * (size_t)part.dims + 1);
             xmin = x < xmin ? x : xmin;
             xmax = x > xmax ? x : xmax;
             ymin = y < ymin ? y : ymin;
@@ -173,7 +179,8 @@ bool mg_wkb_bounds(struct mg_span wkb, struct mg_bounds *out)
 static bool segment_meets(double x0, double y0, double x1, double y1, const struct mg_bounds *box)
 {
     double t0 = 0, t1 = 1, dx = x1 - x0, dy = y1 - y0;
-    const double p[4] = {-dx, dx, -dy, dy}, q[4] = {x0 - box->xmin, box->xmax - x0, y0 - box->ymin, box->ymax - y0};
+    const double p[4] = {-dx, dx, -dy, dy},
+                 q[4] = {x0 - box->xmin, box->xmax - x0, y0 - box->ymin, box->ymax - y0};
     for (int i = 0; i < 4; i++) {
         if (p[i] == 0) {
             if (q[i] < 0)
@@ -200,7 +207,8 @@ bool mg_wkb_meets_box(struct mg_span wkb, struct mg_bounds box)
             inside = false;
         double px = 0, py = 0;
         for (size_t i = 0; i < part.n; i++) {
-            double x = mg_wkb_coord(&part, i * (size_t)part.dims), y = mg_wkb_coord(&part, i * (size_t)part.dims + 1);
+            double x = mg_wkb_coord(&part, i * (size_t)part.dims),
+                   y = mg_wkb_coord(&part, i * (size_t)part.dims + 1);
             if (x >= box.xmin && x <= box.xmax && y >= box.ymin && y <= box.ymax)
                 return true;
             if (i && part.type > 1) {

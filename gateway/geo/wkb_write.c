@@ -1,7 +1,8 @@
 /* WKB to text and from a few numbers: WKT, GeoJSON, points, boxes.
  *
- * The writers follow the nesting that mg_wkb_next flattens, so they walk it by themselves; the text of a coordinate
- * is made by integers. A broken WKB is seen by mg_wkb_check first and written as nothing. */
+ * The writers follow the nesting that mg_wkb_next flattens, so they walk it by themselves; the text
+ * of a coordinate is made by integers. A broken WKB is seen by mg_wkb_check first and written as
+ * nothing. */
 #include "moongate/geometry.h"
 
 #include <math.h>
@@ -9,9 +10,23 @@
 
 size_t mg_fixed_text(double value, int decimals, char out[40])
 {
-    static const double tens[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
-    static const uint64_t whole[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000,
-                                     10000000000, 100000000000, 1000000000000, 10000000000000, 100000000000000,
+    static const double tens[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    static const uint64_t whole[] = {1,
+                                     10,
+                                     100,
+                                     1000,
+                                     10000,
+                                     100000,
+                                     1000000,
+                                     10000000,
+                                     100000000,
+                                     1000000000,
+                                     10000000000,
+                                     100000000000,
+                                     1000000000000,
+                                     10000000000000,
+                                     100000000000000,
                                      1000000000000000};
     char text[40], *end = text + sizeof text, *at = end;
     decimals = decimals < 0 ? 0 : decimals > 15 ? 15 : decimals;
@@ -88,8 +103,9 @@ static void walk_coords(struct walk *w, uint32_t n)
     w->at += (size_t)n * (size_t)w->part.dims * 8;
 }
 
-static const char *const wkt_names[] = {"", "POINT", "LINESTRING", "POLYGON", "MULTIPOINT", "MULTILINESTRING",
-                                        "MULTIPOLYGON", "GEOMETRYCOLLECTION"};
+static const char *const wkt_names[] = {
+    "",           "POINT",           "LINESTRING",   "POLYGON",
+    "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION"};
 
 static void wkt_number(double value, struct mg_buf *out)
 {
@@ -175,7 +191,8 @@ static void json_point(struct walk *w, size_t i, struct mg_buf *out)
     for (int d = 0; d < 2 + w->z; d++) {
         if (d)
             *p++ = ',';
-        size_t n = mg_fixed_text(mg_wkb_coord(&w->part, i * (size_t)w->part.dims + (size_t)d), w->decimals, p);
+        size_t n = mg_fixed_text(mg_wkb_coord(&w->part, i * (size_t)w->part.dims + (size_t)d),
+                                 w->decimals, p);
         /* A height that is not known is no reason to lose the place. */
         if (!n && d == 2) {
             p--;
@@ -216,8 +233,9 @@ static bool clockwise(const struct mg_wkb_part *part)
     return area < 0;
 }
 
-static const char *const json_names[] = {"", "Point", "LineString", "Polygon", "MultiPoint", "MultiLineString",
-                                         "MultiPolygon", "GeometryCollection"};
+static const char *const json_names[] = {
+    "",           "Point",           "LineString",   "Polygon",
+    "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection"};
 
 /* `named`: the object; else its coordinates only. */
 static void json(struct walk *w, bool named, struct mg_buf *out)
@@ -261,7 +279,8 @@ static void json(struct walk *w, bool named, struct mg_buf *out)
         mg_buf_char(out, '}');
 }
 
-/* The commonest geometry, a little-endian 2D point, in one piece. False when it is another, or not finite. */
+/* The commonest geometry, a little-endian 2D point, in one piece. False when it is another, or not
+ * finite. */
 static bool json_plain_point(struct mg_span wkb, int decimals, struct mg_buf *out)
 {
     static const char head[] = "{\"type\":\"Point\",\"coordinates\":[";
@@ -325,7 +344,8 @@ void mg_wkb_box(struct mg_bounds b, struct mg_buf *out)
 {
     char wkb[9 + 4 + 80], *at = put_header(wkb, 3);
     const uint32_t counts[2] = {1, 5};
-    const double ring[10] = {b.xmin, b.ymin, b.xmax, b.ymin, b.xmax, b.ymax, b.xmin, b.ymax, b.xmin, b.ymin};
+    const double ring[10] = {b.xmin, b.ymin, b.xmax, b.ymin, b.xmax,
+                             b.ymax, b.xmin, b.ymax, b.xmin, b.ymin};
     memcpy(at, counts, 8);
     memcpy(at + 8, ring, sizeof ring);
     mg_buf_put(out, wkb, sizeof wkb);

@@ -2,7 +2,7 @@
 #ifndef MOONGATE_TESTS_RASTER_FILES_H
 #define MOONGATE_TESTS_RASTER_FILES_H
 
-#include "geo/gdal_setup.h"
+#include "moongate/gdal.h"
 #include "moongate/raster_read.h"
 
 #include <cpl_conv.h>

@@ -1,7 +1,7 @@
 /* GDAL in this process: the listed drivers, quiet errors, CRSs from text, transforms cached by their pair.
  * Single thread of a worker (setup: the zygote). */
-#ifndef MOONGATE_GEO_GDAL_SETUP_H
-#define MOONGATE_GEO_GDAL_SETUP_H
+#ifndef MOONGATE_GDAL_H
+#define MOONGATE_GDAL_H
 
 #include "moongate/buf.h"
 
