@@ -1,21 +1,25 @@
 /* CSV (RFC 4180) and TSV: a header line, then the rows.
  *
- * Lines end in CR LF, as the registration of text/csv wants it and every spreadsheet reads it. A field is quoted
- * when it holds the delimiter, a quote, a line break or blanks at an end. Null is nothing, an empty string is "".
- * Geometry is WKT in its own CRS; numbers read back exactly. csv.safe puts an apostrophe before text that a
- * spreadsheet would run as a formula (= + - @ tab CR); numbers are left alone. Cost: 100 to 200 ns a row of five. */
+ * Lines end in CR LF, as the registration of text/csv wants it and every spreadsheet reads it. A
+ * field is quoted when it holds the delimiter, a quote, a line break or blanks at an end. Null is
+ * nothing, an empty string is "". Geometry is WKT in its own CRS; numbers read back exactly.
+ * csv.safe puts an apostrophe before text that a spreadsheet would run as a formula (= + - @ tab
+ * CR); numbers are left alone. Cost: 100 to 200 ns a row of five. */
 #include "rows_of.h"
 
 enum { OPT_BOM, OPT_SAFE, OPT_DELIMITER };
 static const struct mg_option csv_options[] = {
     [OPT_BOM] = {"bom", MG_OPT_BOOL, 0, 1, NULL, "false", "a byte order mark, for Excel"},
-    [OPT_SAFE] = {"safe", MG_OPT_BOOL, 0, 1, NULL, "false", "an apostrophe before what would be a formula"},
-    [OPT_DELIMITER] = {"delimiter", MG_OPT_ENUM, 0, 0, "comma,semicolon,tab,pipe", "comma", "between the fields"},
+    [OPT_SAFE] = {"safe", MG_OPT_BOOL, 0, 1, NULL, "false",
+                  "an apostrophe before what would be a formula"},
+    [OPT_DELIMITER] = {"delimiter", MG_OPT_ENUM, 0, 0, "comma,semicolon,tab,pipe", "comma",
+                       "between the fields"},
     {0},
 };
 static const struct mg_option tsv_options[] = {
     [OPT_BOM] = {"bom", MG_OPT_BOOL, 0, 1, NULL, "false", "a byte order mark, for Excel"},
-    [OPT_SAFE] = {"safe", MG_OPT_BOOL, 0, 1, NULL, "false", "an apostrophe before what would be a formula"},
+    [OPT_SAFE] = {"safe", MG_OPT_BOOL, 0, 1, NULL, "false",
+                  "an apostrophe before what would be a formula"},
     {0},
 };
 static const char delimiters[] = ",;\t|";
@@ -32,7 +36,10 @@ static bool needs_quotes(struct mg_span s, char delimiter)
     return false;
 }
 
-static bool is_formula(struct mg_span s) { return s.len && strchr("=+-@\t\r", s.data[0]) && s.data[0]; }
+static bool is_formula(struct mg_span s)
+{
+    return s.len && strchr("=+-@\t\r", s.data[0]) && s.data[0];
+}
 
 static void put_text(struct mg_span s, char delimiter, bool safe, struct mg_buf *out)
 {
@@ -54,7 +61,8 @@ static void put_text(struct mg_span s, char delimiter, bool safe, struct mg_buf 
     mg_buf_char(out, '"');
 }
 
-static void put_row(struct rows_of *rows, char delimiter, bool safe, struct mg_buf *wkt, struct mg_buf *out)
+static void put_row(struct rows_of *rows, char delimiter, bool safe, struct mg_buf *wkt,
+                    struct mg_buf *out)
 {
     for (int c = 0; c < rows->n; c++) {
         struct mg_cell cell = {0};
@@ -99,20 +107,32 @@ static enum mg_err write_rows(const struct mg_codec_job *job, char delimiter, st
     return e ? e : mg_buf_status(out, err);
 }
 
-static enum mg_err encode_csv(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode_csv(const struct mg_codec_job *job, struct mg_buf *out,
+                              struct mg_errmsg *err)
 {
     return write_rows(job, delimiters[(int)job->options[OPT_DELIMITER].number & 3], out, err);
 }
 
-static enum mg_err encode_tsv(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode_tsv(const struct mg_codec_job *job, struct mg_buf *out,
+                              struct mg_errmsg *err)
 {
     return write_rows(job, '\t', out, err);
 }
 
 const struct mg_codec mg_codec_csv[] = {
-    {.name = "csv", .mime = "text/csv; charset=utf-8", .extension = "csv", .shapes = MG_SHAPE_TABLE,
-     .compressible = true, .options = csv_options, .encode = encode_csv},
-    {.name = "tsv", .mime = "text/tab-separated-values; charset=utf-8", .extension = "tsv", .shapes = MG_SHAPE_TABLE,
-     .compressible = true, .options = tsv_options, .encode = encode_tsv},
+    {.name = "csv",
+     .mime = "text/csv; charset=utf-8",
+     .extension = "csv",
+     .shapes = MG_SHAPE_TABLE,
+     .compressible = true,
+     .options = csv_options,
+     .encode = encode_csv},
+    {.name = "tsv",
+     .mime = "text/tab-separated-values; charset=utf-8",
+     .extension = "tsv",
+     .shapes = MG_SHAPE_TABLE,
+     .compressible = true,
+     .options = tsv_options,
+     .encode = encode_tsv},
     {0},
 };

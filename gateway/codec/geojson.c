@@ -1,8 +1,9 @@
 /* GeoJSON (RFC 7946): a FeatureCollection in WGS 84 longitude and latitude.
  *
- * Coordinates have geojson.precision decimals (7: a centimetre), trailing zeros dropped; exteriors run
- * anticlockwise. Column `id`, an integer or a string, is the feature's id as well as a property. Integers are
- * exact, NaN is null, a geometry that cannot be reprojected is null. Cost: 150 to 300 ns a point with attributes. */
+ * Coordinates have geojson.precision decimals (7: a centimetre), trailing zeros dropped; exteriors
+ * run anticlockwise. Column `id`, an integer or a string, is the feature's id as well as a
+ * property. Integers are exact, NaN is null, a geometry that cannot be reprojected is null. Cost:
+ * 150 to 300 ns a point with attributes. */
 #include "keys_of.h"
 #include "rows_of.h"
 
@@ -12,7 +13,8 @@ static const struct mg_option options[] = {
     {0},
 };
 
-static void put_feature(struct rows_of *rows, const struct keys_of *keys, int id, int precision, struct mg_buf *out)
+static void put_feature(struct rows_of *rows, const struct keys_of *keys, int id, int precision,
+                        struct mg_buf *out)
 {
     struct mg_cell cell = {0};
     bool first = true;
@@ -69,7 +71,12 @@ static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, st
 }
 
 const struct mg_codec mg_codec_geojson[] = {
-    {.name = "geojson", .mime = "application/geo+json", .extension = "geojson", .shapes = MG_SHAPE_TABLE,
-     .compressible = true, .options = options, .encode = encode},
+    {.name = "geojson",
+     .mime = "application/geo+json",
+     .extension = "geojson",
+     .shapes = MG_SHAPE_TABLE,
+     .compressible = true,
+     .options = options,
+     .encode = encode},
     {0},
 };

@@ -1,7 +1,8 @@
 /* HTML: a string as the page it is; a table as a page of its own, sortable by a click on a column.
  *
- * Everything of the table is escaped. The page needs nothing from outside. Geometry is WKT, cut after 60
- * characters; html.rows bounds the rows that are shown, and a line says how many there are. */
+ * Everything of the table is escaped. The page needs nothing from outside. Geometry is WKT, cut
+ * after 60 characters; html.rows bounds the rows that are shown, and a line says how many there
+ * are. */
 #include "rows_of.h"
 
 enum { OPT_ROWS, WKT_SHOWN = 60 };
@@ -12,15 +13,18 @@ static const struct mg_option options[] = {
 
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-    "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>Table</title>\n<style>"
+    "<meta name=\"viewport\" "
+    "content=\"width=device-width,initial-scale=1\"><title>Table</title>\n<style>"
     "body{font:14px/1.4 system-ui,sans-serif;margin:1rem;color:#1d2530;background:#fff}"
     "table{border-collapse:collapse}"
     "th,td{padding:.25rem .6rem;border-bottom:1px solid #d8dee6;text-align:left;vertical-align:top}"
     "th{position:sticky;top:0;background:#f2f5f8}"
-    "th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid #2962ff}"
+    "th button{all:unset;cursor:pointer;font-weight:600}th button:focus-visible{outline:2px solid "
+    "#2962ff}"
     "th[aria-sort=ascending] button::after{content:\" \\25B2\"}"
     "th[aria-sort=descending] button::after{content:\" \\25BC\"}"
-    "td.n{text-align:right;font-variant-numeric:tabular-nums}td.g{font-family:monospace;color:#5b6775}"
+    "td.n{text-align:right;font-variant-numeric:tabular-nums}td.g{font-family:monospace;color:#"
+    "5b6775}"
     "@media(prefers-color-scheme:dark){body{color:#dde4ec;background:#14181d}th{background:#1f262e}"
     "th,td{border-color:#36404b}}"
     "</style></head><body>\n";
@@ -41,12 +45,14 @@ static void put_cell(struct rows_of *rows, int column, struct mg_buf *text, stru
 {
     struct mg_cell cell = {0};
     rows_of_cell(rows, column, &cell);
-    bool number = cell.type == MG_CELL_INT || cell.type == MG_CELL_UINT || cell.type == MG_CELL_DOUBLE;
+    bool number =
+        cell.type == MG_CELL_INT || cell.type == MG_CELL_UINT || cell.type == MG_CELL_DOUBLE;
     text->len = 0;
     if (column == rows->table->geometry && cell.type == MG_CELL_BINARY) {
         mg_wkb_to_wkt(cell.s, text);
         mg_buf_str(out, "<td class=\"g\">");
-        mg_buf_html(out, text->data ? text->data : "", text->len < WKT_SHOWN ? text->len : WKT_SHOWN);
+        mg_buf_html(out, text->data ? text->data : "",
+                    text->len < WKT_SHOWN ? text->len : WKT_SHOWN);
         if (text->len > WKT_SHOWN)
             mg_buf_str(out, "\xE2\x80\xA6");
     } else {
@@ -57,7 +63,8 @@ static void put_cell(struct rows_of *rows, int column, struct mg_buf *text, stru
     mg_buf_str(out, "</td>");
 }
 
-static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *out,
+                                struct mg_errmsg *err)
 {
     const struct mg_table *table = job->value->table;
     struct rows_of rows;
@@ -109,7 +116,12 @@ static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, st
 }
 
 const struct mg_codec mg_codec_html[] = {
-    {.name = "html", .mime = "text/html; charset=utf-8", .extension = "html",
-     .shapes = MG_SHAPE_TABLE | MG_SHAPE_TEXT, .compressible = true, .options = options, .encode = encode},
+    {.name = "html",
+     .mime = "text/html; charset=utf-8",
+     .extension = "html",
+     .shapes = MG_SHAPE_TABLE | MG_SHAPE_TEXT,
+     .compressible = true,
+     .options = options,
+     .encode = encode},
     {0},
 };

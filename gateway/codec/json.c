@@ -1,7 +1,8 @@
 /* JSON: a table as a list of records, its geometry a GeoJSON object; a plain value as it is.
  *
- * Integers are exact, NaN is null, dates and times are ISO strings, binary is base64. Geometry is WGS 84 longitude
- * and latitude as in GeoJSON; one without a CRS is written in the coordinates it has. */
+ * Integers are exact, NaN is null, dates and times are ISO strings, binary is base64. Geometry is
+ * WGS 84 longitude and latitude as in GeoJSON; one without a CRS is written in the coordinates it
+ * has. */
 #include "keys_of.h"
 #include "rows_of.h"
 
@@ -11,7 +12,8 @@ static const struct mg_option options[] = {
     {0},
 };
 
-static void put_record(struct rows_of *rows, const struct keys_of *keys, int precision, struct mg_buf *out)
+static void put_record(struct rows_of *rows, const struct keys_of *keys, int precision,
+                       struct mg_buf *out)
 {
     struct mg_cell cell = {0};
     ROWS_OF_TEXT(out, "{");
@@ -32,7 +34,8 @@ static void put_record(struct rows_of *rows, const struct keys_of *keys, int pre
     ROWS_OF_TEXT(out, "}");
 }
 
-static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *out,
+                                struct mg_errmsg *err)
 {
     const struct mg_table *table = job->value->table;
     struct rows_of rows;
@@ -64,7 +67,12 @@ static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, st
 }
 
 const struct mg_codec mg_codec_json[] = {
-    {.name = "json", .mime = "application/json", .extension = "json", .shapes = MG_SHAPE_TABLE | MG_SHAPE_JSON,
-     .compressible = true, .options = options, .encode = encode},
+    {.name = "json",
+     .mime = "application/json",
+     .extension = "json",
+     .shapes = MG_SHAPE_TABLE | MG_SHAPE_JSON,
+     .compressible = true,
+     .options = options,
+     .encode = encode},
     {0},
 };

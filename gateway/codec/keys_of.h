@@ -8,7 +8,8 @@ struct keys_of {
     struct mg_buf text;
     size_t *ends; /* of each column's key in text */
 };
-MG_MUST_CHECK enum mg_err keys_of_open(struct keys_of *keys, const struct mg_table *table, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err keys_of_open(struct keys_of *keys, const struct mg_table *table,
+                                       struct mg_errmsg *err);
 void keys_of_close(struct keys_of *keys);
 static inline struct mg_span keys_of_get(const struct keys_of *keys, int column)
 {

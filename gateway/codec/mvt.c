@@ -1,14 +1,16 @@
 /* MVT 2.1: tables as the layers of a tile (github.com/mapbox/vector-tile-spec).
  *
- * One layer `udf` for a table, or one for each named table. A non-negative integer column `id` (else `fid`) is the
- * feature's id and not repeated among its attributes; where a row's value cannot be an id it stays an attribute.
- * Nulls are left out, dates and times are ISO strings, nested values their JSON, binary ones base64.
+ * One layer `udf` for a table, or one for each named table. A non-negative integer column `id`
+ * (else `fid`) is the feature's id and not repeated among its attributes; where a row's value
+ * cannot be an id it stays an attribute. Nulls are left out, dates and times are ISO strings,
+ * nested values their JSON, binary ones base64.
  *
- * No tile is larger than mvt.max_bytes. A layer that would be is thinned: features come in the order of a rank and
- * as many are kept as fit. The rank is the feature's own (size class of its box, the large first; then a hash of
- * its box), so that the same features survive in neighbouring tiles and in each run, and a tile with less room keeps
- * a subset. Of points in one pixel (extent / 512) the first by rank is kept. Several layers share the room by their
- * sizes. The header X-Moongate-Thinned says kept/total. Cost: 100 to 200 ns a point, 1 us a small polygon. */
+ * No tile is larger than mvt.max_bytes. A layer that would be is thinned: features come in the
+ * order of a rank and as many are kept as fit. The rank is the feature's own (size class of its
+ * box, the large first; then a hash of its box), so that the same features survive in neighbouring
+ * tiles and in each run, and a tile with less room keeps a subset. Of points in one pixel (extent /
+ * 512) the first by rank is kept. Several layers share the room by their sizes. The header
+ * X-Moongate-Thinned says kept/total. Cost: 100 to 200 ns a point, 1 us a small polygon. */
 #include "mvt.h"
 
 #include <math.h>
@@ -18,7 +20,8 @@
 enum { OPT_EXTENT, OPT_BUFFER, OPT_SIMPLIFY, OPT_MAX_BYTES };
 static const struct mg_option options[] = {
     [OPT_EXTENT] = {"extent", MG_OPT_INT, 256, 8192, NULL, "4096", "units of a tile's side"},
-    [OPT_BUFFER] = {"buffer", MG_OPT_INT, 0, 1024, NULL, "64", "units around the tile that are kept"},
+    [OPT_BUFFER] = {"buffer", MG_OPT_INT, 0, 1024, NULL, "64",
+                    "units around the tile that are kept"},
     [OPT_SIMPLIFY] = {"simplify", MG_OPT_NUMBER, 0, 256, NULL, "4",
                       "tolerance in units (4 of 4096: half a pixel at 512); 0: none"},
     [OPT_MAX_BYTES] = {"max_bytes", MG_OPT_INT, 1000, 5000000, NULL, "500000",
@@ -48,7 +51,7 @@ struct work {
         uint32_t order;      /* row of the table: the place in the layer */
         uint32_t rank;
         bool point;
-    } *candidates;
+    } * candidates;
     size_t n, cap, n_points;
     int64_t kept;
 };
@@ -79,27 +82,35 @@ static int find_id(const struct mg_table *table)
     return id;
 }
 
-static enum mg_err work_init(struct work *w, const struct mg_table *table, const struct mg_codec_job *job,
-                             size_t max_bytes, struct mg_errmsg *err)
+static enum mg_err work_init(struct work *w, const struct mg_table *table,
+                             const struct mg_codec_job *job, size_t max_bytes,
+                             struct mg_errmsg *err)
 {
     size_t columns = (size_t)table->schema.n_children;
-    *w = (struct work){.table = table, .batch = SIZE_MAX, .id_column = find_id(table), .max_bytes = max_bytes,
+    *w = (struct work){.table = table,
+                       .batch = SIZE_MAX,
+                       .id_column = find_id(table),
+                       .max_bytes = max_bytes,
                        .extent = (int)job->options[OPT_EXTENT].number};
     mvt_layer_init(&w->layer);
     if (table->geometry < 0)
-        return mg_err_set(err, MG_E_NOT_ACCEPTABLE, "a vector tile needs a geometry, and the table has none");
+        return mg_err_set(err, MG_E_NOT_ACCEPTABLE,
+                          "a vector tile needs a geometry, and the table has none");
     if (!table->crs)
-        return mg_err_set(err, MG_E_NO_CRS, "the table's geometry has no CRS: name one, for instance \"EPSG:4326\"");
+        return mg_err_set(err, MG_E_NO_CRS,
+                          "the table's geometry has no CRS: name one, for instance \"EPSG:4326\"");
     if (table->rows > UINT32_MAX)
-        return mg_err_set(err, MG_E_UDF_OUTPUT, "a tile of more than 4 billion rows: read less by bounds");
+        return mg_err_set(err, MG_E_UDF_OUTPUT,
+                          "a tile of more than 4 billion rows: read less by bounds");
     w->cursors = calloc(columns, sizeof *w->cursors);
     w->keys = malloc(columns * sizeof *w->keys);
     w->tags = malloc(2 * columns * sizeof *w->tags);
     if (!w->cursors || !w->keys || !w->tags)
         return mg_err_set(err, MG_E_NOMEM, "out of memory for a tile");
     forget_keys(w);
-    return mvt_space_init(&w->space, table->crs, *job->tile, w->extent, (int)job->options[OPT_BUFFER].number,
-                          job->options[OPT_SIMPLIFY].number, err);
+    return mvt_space_init(&w->space, table->crs, *job->tile, w->extent,
+                          (int)job->options[OPT_BUFFER].number, job->options[OPT_SIMPLIFY].number,
+                          err);
 }
 
 static enum mg_err use_batch(struct work *w, size_t batch, struct mg_errmsg *err)
@@ -152,7 +163,8 @@ static uint64_t bits_of(double v)
 /* Low ranks are kept first. Size classes are powers of two of the box in units of the tile. */
 static uint32_t rank_of(const struct mvt_space *space, const struct mg_bounds *b, bool point)
 {
-    uint64_t hash = mix64(bits_of(b->xmin) + mix64(bits_of(b->ymin) + mix64(bits_of(b->xmax) ^ bits_of(b->ymax))));
+    uint64_t hash = mix64(bits_of(b->xmin) +
+                          mix64(bits_of(b->ymin) + mix64(bits_of(b->xmax) ^ bits_of(b->ymax))));
     uint32_t class = 63;
     if (!point) {
         double size = fmax(b->xmax - b->xmin, b->ymax - b->ymin);
@@ -181,8 +193,8 @@ static enum mg_err find_candidates(struct work *w, struct mg_errmsg *err)
                 continue;
             bool point = wkb.len == 21;
             w->n_points += point;
-            w->candidates[w->n++] = (struct candidate){.batch = (uint32_t)b, .row = (uint32_t)row, .order = order,
-                                                       .point = point};
+            w->candidates[w->n++] = (struct candidate){
+                .batch = (uint32_t)b, .row = (uint32_t)row, .order = order, .point = point};
         }
     }
     return MG_OK;
@@ -253,7 +265,8 @@ static size_t make_tags(struct work *w, int64_t row, bool *has_id, uint64_t *id)
     return n;
 }
 
-/* Adds the feature whose commands are in w->geometry; kinds of a mixed collection become features of their own. */
+/* Adds the feature whose commands are in w->geometry; kinds of a mixed collection become features
+ * of their own. */
 static void add_feature(struct work *w, const struct candidate *c)
 {
     bool has_id = false, any = false;
@@ -265,7 +278,8 @@ static void add_feature(struct work *w, const struct candidate *c)
         if (!any)
             n_tags = make_tags(w, c->row, &has_id, &id);
         any = true;
-        mvt_layer_feature(&w->layer, c->order, has_id, id, w->tags, n_tags, type, &w->geometry.out[type]);
+        mvt_layer_feature(&w->layer, c->order, has_id, id, w->tags, n_tags, type,
+                          &w->geometry.out[type]);
     }
     w->kept += any;
 }
@@ -315,8 +329,10 @@ static bool take_pixel(struct pixels *p, const int32_t xy[2])
     return true;
 }
 
-/* Encodes the candidates in their order: all, or (with pixels) what fits. *fits tells whether all did. */
-static enum mg_err encode_rows(struct work *w, struct pixels *pixels, bool *fits, struct mg_errmsg *err)
+/* Encodes the candidates in their order: all, or (with pixels) what fits. *fits tells whether all
+ * did. */
+static enum mg_err encode_rows(struct work *w, struct pixels *pixels, bool *fits,
+                               struct mg_errmsg *err)
 {
     int misfits = 0;
     *fits = true;
@@ -358,8 +374,11 @@ static enum mg_err encode_rows(struct work *w, struct pixels *pixels, bool *fits
 static enum mg_err thin(struct work *w, int buffer, struct mg_errmsg *err)
 {
     bool fits;
-    int32_t unit = w->extent / 512 > 0 ? w->extent / 512 : 1, side = (w->extent + 2 * buffer) / unit + 2;
-    struct pixels pixels = {.taken = calloc((size_t)side * (size_t)side, 1), .side = side, .shift_units = unit,
+    int32_t unit = w->extent / 512 > 0 ? w->extent / 512 : 1,
+            side = (w->extent + 2 * buffer) / unit + 2;
+    struct pixels pixels = {.taken = calloc((size_t)side * (size_t)side, 1),
+                            .side = side,
+                            .shift_units = unit,
                             .first = -buffer - 1};
     if (!pixels.taken)
         return mg_err_set(err, MG_E_NOMEM, "out of memory for a tile");
@@ -389,19 +408,24 @@ static enum mg_err make_layer(struct work *w, int buffer, struct mg_errmsg *err)
 }
 
 /* Bytes around a layer: its tag, version, name and extent. */
-static size_t frame_bytes(const char *name) { return 32 + strlen(name); }
+static size_t frame_bytes(const char *name)
+{
+    return 32 + strlen(name);
+}
 
 static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
 {
     struct mg_layer single = {.name = "udf", .table = job->value->table};
-    const struct mg_layer *layers = job->value->shape == MG_SHAPE_LAYERS ? job->value->layers : &single;
+    const struct mg_layer *layers =
+        job->value->shape == MG_SHAPE_LAYERS ? job->value->layers : &single;
     size_t n = job->value->shape == MG_SHAPE_LAYERS ? job->value->n_layers : 1, total = 0;
     size_t limit = (size_t)job->options[OPT_MAX_BYTES].number;
     int buffer = (int)job->options[OPT_BUFFER].number;
     int64_t kept = 0, candidates = 0;
     enum mg_err e = MG_OK;
     if (!job->tile)
-        return mg_err_set(err, MG_E_NOT_ACCEPTABLE, "mvt is the format of a tile: ask for …/run/tiles/z/x/y, or for "
+        return mg_err_set(err, MG_E_NOT_ACCEPTABLE,
+                          "mvt is the format of a tile: ask for …/run/tiles/z/x/y, or for "
                           "another format");
     struct work *works = calloc(n ? n : 1, sizeof *works);
     size_t made = 0;
@@ -409,7 +433,8 @@ static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, st
         return mg_err_set(err, MG_E_NOMEM, "out of memory for a tile");
     for (; made < n && !e; made++) {
         size_t frame = frame_bytes(layers[made].name);
-        e = work_init(&works[made], layers[made].table, job, limit > frame ? limit - frame : 0, err);
+        e = work_init(&works[made], layers[made].table, job, limit > frame ? limit - frame : 0,
+                      err);
         if (!e)
             e = make_layer(&works[made], buffer, err);
         if (!e)
@@ -444,8 +469,15 @@ static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, st
 }
 
 const struct mg_codec mg_codec_mvt[] = {
-    {.name = "mvt", .aliases = "pbf", .mime = "application/vnd.mapbox-vector-tile", .extension = "mvt",
-     .shapes = MG_SHAPE_TABLE | MG_SHAPE_LAYERS, .needs_geometry = true, .tile_only = true, .compressible = true,
-     .options = options, .encode = encode},
+    {.name = "mvt",
+     .aliases = "pbf",
+     .mime = "application/vnd.mapbox-vector-tile",
+     .extension = "mvt",
+     .shapes = MG_SHAPE_TABLE | MG_SHAPE_LAYERS,
+     .needs_geometry = true,
+     .tile_only = true,
+     .compressible = true,
+     .options = options,
+     .encode = encode},
     {0},
 };

@@ -12,16 +12,18 @@ struct mvt_space {
     enum { MVT_LNGLAT, MVT_MERC, MVT_OTHER } kind;
     struct mg_transform *transform; /* MVT_OTHER: to EPSG:3857, then as MVT_MERC */
     struct mg_bounds cull;          /* the clip box in the table's CRS */
-    bool turns;                     /* longitudes repeat: what crosses the antimeridian is drawn on both sides */
-    double sx, ox, sy, oy;          /* x = sx * source + ox; MVT_LNGLAT: y = sy * log term + oy */
-    /* Tile y by latitude as a polynomial in Newton's form; degree 0: too coarse here, use the formula. */
+    bool turns; /* longitudes repeat: what crosses the antimeridian is drawn on both sides */
+    double sx, ox, sy, oy; /* x = sx * source + ox; MVT_LNGLAT: y = sy * log term + oy */
+    /* Tile y by latitude as a polynomial in Newton's form; degree 0: too coarse here, use the
+     * formula. */
     int degree;
     double node[MVT_MAX_DEGREE + 1], coef[MVT_MAX_DEGREE + 1], lat0, lat1;
     double lo, hi; /* clip box in tile units */
     double tolerance, min_area;
 };
-MG_MUST_CHECK enum mg_err mvt_space_init(struct mvt_space *space, const char *crs, struct mg_tile tile, int extent,
-                                         int buffer, double tolerance, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mvt_space_init(struct mvt_space *space, const char *crs,
+                                         struct mg_tile tile, int extent, int buffer,
+                                         double tolerance, struct mg_errmsg *err);
 
 /* Growing arrays of a geometry at work; freed at the end of the codec's run. */
 struct mvt_path {
@@ -39,14 +41,14 @@ struct mvt_commands {
 };
 struct mvt_work {
     struct mvt_path a, b;
-    struct mvt_ints found;    /* points of a multipoint */
-    struct mvt_ints points;   /* the rings of one polygon one behind the other, or a line */
-    struct mvt_ints edges;    /* of the validity check */
-    uint32_t *order;          /* of the same */
+    struct mvt_ints found;  /* points of a multipoint */
+    struct mvt_ints points; /* the rings of one polygon one behind the other, or a line */
+    struct mvt_ints edges;  /* of the validity check */
+    uint32_t *order;        /* of the same */
     size_t order_cap;
-    uint32_t *ring_ends;      /* in points */
+    uint32_t *ring_ends; /* in points */
     size_t n_rings, rings_cap;
-    unsigned char *keep;      /* of the simplification */
+    unsigned char *keep; /* of the simplification */
     uint32_t *stack;
     size_t keep_cap;
     struct mvt_commands out[4]; /* by MVT geometry type: 1 points, 2 lines, 3 polygons */
@@ -59,13 +61,20 @@ void mvt_geometry(const struct mvt_space *space, struct mg_span wkb, const struc
                   struct mvt_work *work);
 /* Whether the box, or one of its repetitions around the world, meets the tile's clip box. */
 bool mvt_space_meets(const struct mvt_space *space, const struct mg_bounds *bounds);
-/* A point in tile units. */
+/* One turn around the world in the units of the CRS; whether a box may be drawn a turn away. */
+double mvt_space_turn(const struct mvt_space *space);
+bool mvt_space_turns(const struct mvt_space *space, const struct mg_bounds *bounds);
+/* Whether two boxes meet when the first is moved in x. */
+bool mvt_boxes_meet(const struct mg_bounds *a, const struct mg_bounds *b, double shift);
+/* To tile units, in place. */
 void mvt_project(const struct mvt_space *space, double *x, double *y, size_t n);
-/* Whether the rings, one behind the other from `at`, are simple, do not meet, and holes lie inside. */
-bool mvt_rings_valid(struct mvt_work *work, const int32_t *at, const uint32_t *ends, size_t n_rings);
+/* Whether the rings, one behind the other from `at`, are simple, do not meet, and holes lie inside.
+ */
+bool mvt_rings_valid(struct mvt_work *work, const int32_t *at, const uint32_t *ends,
+                     size_t n_rings);
 
-/* Rounds half up. A cast rounds to zero, so the sum is made positive first: no call of floor(). What is not a number,
- * or is out of all tiles, must not reach the cast. */
+/* Rounds half up. A cast rounds to zero, so the sum is made positive first: no call of floor().
+ * What is not a number, or is out of all tiles, must not reach the cast. */
 static inline int32_t mvt_round(double v)
 {
     return v > -1e6 && v < 1e6 ? (int32_t)(v + 1048576.5) - 1048576 : 0;
@@ -101,8 +110,9 @@ void mvt_layer_fini(struct mvt_layer *layer);
 uint32_t mvt_layer_key(struct mvt_layer *layer, struct mg_span name);
 /* Index of the cell's value; the cell is not null. */
 uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell);
-void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id, const uint32_t *tags,
-                       size_t n_tags, int type, const struct mvt_commands *geometry);
+void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id,
+                       const uint32_t *tags, size_t n_tags, int type,
+                       const struct mvt_commands *geometry);
 size_t mvt_layer_bytes(const struct mvt_layer *layer);
 /* Undoes all since the marks were taken. */
 struct mvt_mark {

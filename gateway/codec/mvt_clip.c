@@ -1,10 +1,10 @@
 /* From WKB to the commands of a tile: project, clip, simplify, round.
  *
- * Vertices that lie with both neighbours on one outer side of the clip box are dropped before they are projected, so
- * that a country costs a high zoom's tile little. Rings are clipped by Sutherland and Hodgman ("Reentrant polygon
- * clipping", 1974), lines by Liang and Barsky, both simplified by Douglas and Peucker after a radial pass; a polygon
- * that rounding or clipping made invalid goes through GEOS (mg_wkb_valid_on_grid). Latitudes become tile units by a
- * polynomial fitted to the tile where that is exact to 1/50 of a unit. Cost: some 20 ns a vertex inside. */
+ * Vertices that lie with both neighbours on one outer side of the clip box are dropped before they
+ * are projected, so that a country costs a high zoom's tile little. Rings are clipped by Sutherland
+ * and Hodgman ("Reentrant polygon clipping", 1974), lines by Liang and Barsky, both simplified by
+ * Douglas and Peucker after a radial pass; a polygon that rounding or clipping made invalid goes
+ * through GEOS (mg_wkb_valid_on_grid). Cost: some 20 ns a vertex inside. */
 #include "mvt.h"
 
 #include <math.h>
@@ -27,138 +27,6 @@ void mvt_work_fini(struct mvt_work *work)
         free(work->out[i].at);
     mg_buf_fini(&work->wkb);
     mg_buf_fini(&work->repaired);
-}
-
-static double merc_term(double lat)
-{
-    double limited = lat < -89.99 ? -89.99 : lat > 89.99 ? 89.99 : lat;
-    double s = sin(limited * (M_PI / 180));
-    return log((1 + s) / (1 - s));
-}
-
-static double by_polynomial(const struct mvt_space *s, double lat)
-{
-    double y = s->coef[s->degree];
-    for (int i = s->degree - 1; i >= 0; i--)
-        y = y * (lat - s->node[i]) + s->coef[i];
-    return y;
-}
-
-/* Newton's divided differences on Chebyshev nodes: the lowest degree that is good enough at points between. */
-static void fit_latitude(struct mvt_space *s)
-{
-    enum { PROBES = 24 };
-    double half = (s->lat1 - s->lat0) / 2, middle = (s->lat1 + s->lat0) / 2;
-    for (int degree = 3; degree <= MVT_MAX_DEGREE; degree += 3) {
-        double worst = 0;
-        for (int i = 0; i <= degree; i++) {
-            s->node[i] = middle + half * cos(M_PI * (i + 0.5) / (degree + 1));
-            s->coef[i] = s->sy * merc_term(s->node[i]) + s->oy;
-        }
-        for (int k = 1; k <= degree; k++)
-            for (int i = degree; i >= k; i--)
-                s->coef[i] = (s->coef[i] - s->coef[i - 1]) / (s->node[i] - s->node[i - k]);
-        s->degree = degree;
-        for (int i = 0; i <= PROBES; i++) {
-            double lat = s->lat0 + (s->lat1 - s->lat0) * i / PROBES;
-            worst = fmax(worst, fabs(by_polynomial(s, lat) - (s->sy * merc_term(lat) + s->oy)));
-        }
-        if (worst < 0.02)
-            return;
-    }
-    s->degree = 0;
-}
-
-enum mg_err mvt_space_init(struct mvt_space *space, const char *crs, struct mg_tile tile, int extent, int buffer,
-                           double tolerance, struct mg_errmsg *err)
-{
-    struct mvt_space s = {.lo = -buffer, .hi = extent + buffer, .tolerance = tolerance,
-                          .min_area = tolerance * tolerance, .turns = tile.z > 0};
-    double tiles = ldexp(1, tile.z), units = tiles * extent; /* of the world */
-    if (mg_crs_is_lnglat(crs)) {
-        s.kind = MVT_LNGLAT;
-        s.sx = units / 360;
-        s.ox = units / 2 - (double)tile.x * extent;
-        s.sy = -units / (4 * M_PI);
-        s.oy = units / 2 - (double)tile.y * extent;
-        s.cull.xmin = (s.lo - s.ox) / s.sx;
-        s.cull.xmax = (s.hi - s.ox) / s.sx;
-        s.cull.ymin = atan(sinh(M_PI * (1 - 2 * (tile.y * (double)extent + s.hi) / units))) * 180 / M_PI;
-        s.cull.ymax = atan(sinh(M_PI * (1 - 2 * (tile.y * (double)extent + s.lo) / units))) * 180 / M_PI;
-        s.lat0 = s.cull.ymin;
-        s.lat1 = s.cull.ymax;
-        fit_latitude(&s);
-    } else {
-        s.kind = MVT_MERC;
-        s.sx = units / (2 * MG_MERC_MAX);
-        s.ox = units / 2 - (double)tile.x * extent;
-        s.sy = -s.sx;
-        s.oy = units / 2 - (double)tile.y * extent;
-        s.cull = (struct mg_bounds){(s.lo - s.ox) / s.sx, (s.hi - s.oy) / s.sy, (s.hi - s.ox) / s.sx,
-                                    (s.lo - s.oy) / s.sy};
-        enum mg_err e = mg_transform_get(crs, "EPSG:3857", &s.transform, err);
-        if (e)
-            return e;
-        if (s.transform) {
-            struct mg_transform *back;
-            struct mg_bounds there;
-            s.kind = MVT_OTHER;
-            s.turns = false;
-            /* Culls with a margin for what curves between the points of the edges; nothing where it cannot be said. */
-            if (mg_transform_get("EPSG:3857", crs, &back, NULL) || mg_transform_bounds(back, s.cull, &there, NULL) ||
-                !(there.xmin <= there.xmax)) {
-                s.cull = (struct mg_bounds){-INFINITY, -INFINITY, INFINITY, INFINITY};
-            } else {
-                double dx = (there.xmax - there.xmin) * 0.05, dy = (there.ymax - there.ymin) * 0.05;
-                s.cull = (struct mg_bounds){there.xmin - dx, there.ymin - dy, there.xmax + dx, there.ymax + dy};
-            }
-        }
-    }
-    *space = s;
-    return MG_OK;
-}
-
-void mvt_project(const struct mvt_space *s, double *x, double *y, size_t n)
-{
-    if (s->kind == MVT_OTHER)
-        mg_transform_points(s->transform, x, y, n);
-    for (size_t i = 0; i < n; i++)
-        x[i] = s->sx * x[i] + s->ox;
-    if (s->kind != MVT_LNGLAT) {
-        for (size_t i = 0; i < n; i++)
-            y[i] = s->sy * y[i] + s->oy;
-    } else if (s->degree) {
-        for (size_t i = 0; i < n; i++)
-            y[i] = y[i] >= s->lat0 && y[i] <= s->lat1 ? by_polynomial(s, y[i]) : s->sy * merc_term(y[i]) + s->oy;
-    } else {
-        for (size_t i = 0; i < n; i++)
-            y[i] = s->sy * merc_term(y[i]) + s->oy;
-    }
-}
-
-static bool meets(const struct mg_bounds *a, const struct mg_bounds *b, double shift)
-{
-    return a->xmin + shift <= b->xmax && a->xmax + shift >= b->xmin && a->ymin <= b->ymax && a->ymax >= b->ymin;
-}
-
-/* One turn around the world in the units of the CRS. */
-static double turn_of(const struct mvt_space *s) { return s->kind == MVT_LNGLAT ? 360 : 2 * MG_MERC_MAX; }
-
-/* Whether a box may be drawn shifted: a whole-world tile only repeats what itself crosses the antimeridian, and what
- * is wider than the world would cover itself. */
-static bool may_turn(const struct mvt_space *s, const struct mg_bounds *bounds)
-{
-    double half = turn_of(s) / 2;
-    if (bounds->xmax - bounds->xmin > 2 * half)
-        return false;
-    return s->kind != MVT_OTHER && (s->turns || bounds->xmin < -half || bounds->xmax > half);
-}
-
-bool mvt_space_meets(const struct mvt_space *s, const struct mg_bounds *bounds)
-{
-    if (meets(bounds, &s->cull, 0))
-        return true;
-    return may_turn(s, bounds) && (meets(bounds, &s->cull, turn_of(s)) || meets(bounds, &s->cull, -turn_of(s)));
 }
 
 static bool path_room(struct mvt_work *work, struct mvt_path *path, size_t n)
@@ -187,7 +55,10 @@ static void command(struct mvt_work *work, struct mvt_commands *out, uint32_t id
     out->at[out->n++] = id | count << 3;
 }
 
-static inline uint32_t zigzag(int32_t v) { return (uint32_t)v << 1 ^ (uint32_t)(v >> 31); }
+static inline uint32_t zigzag(int32_t v)
+{
+    return (uint32_t)v << 1 ^ (uint32_t)(v >> 31);
+}
 
 /* Room was made by the command. */
 static inline void move(struct mvt_commands *out, const int32_t *xy)
@@ -198,8 +69,9 @@ static inline void move(struct mvt_commands *out, const int32_t *xy)
     out->y = xy[1];
 }
 
-/* The part's coordinates, shifted and projected, into path a. With `cull`: without vertices whose neighbours lie on
- * the same outer side, which no clip can see. False when all lies on one outer side. */
+/* The part's coordinates, shifted and projected, into path a. With `cull`: without vertices whose
+ * neighbours lie on the same outer side, which no clip can see. False when all lies on one outer
+ * side. */
 static bool load(const struct mvt_space *s, const struct mg_wkb_part *part, double shift, bool cull,
                  struct mvt_work *work)
 {
@@ -282,8 +154,8 @@ static bool clip_ring(const struct mvt_space *s, struct mvt_work *work)
     struct mg_bounds box;
     path_box(&work->a, &box);
     /* A vertex that could not be transformed spoils its ring. */
-    if (!(box.xmin <= s->hi) || !(box.xmax >= s->lo) || !(box.ymin <= s->hi) || !(box.ymax >= s->lo) ||
-        !isfinite(box.xmax - box.xmin) || !isfinite(box.ymax - box.ymin))
+    if (!(box.xmin <= s->hi) || !(box.xmax >= s->lo) || !(box.ymin <= s->hi) ||
+        !(box.ymax >= s->lo) || !isfinite(box.xmax - box.xmin) || !isfinite(box.ymax - box.ymin))
         return false;
     return (box.xmin >= s->lo || clip_side(work, true, s->lo, -1)) &&
            (box.xmax <= s->hi || clip_side(work, true, s->hi, 1)) &&
@@ -351,7 +223,8 @@ static void mark_kept(struct mvt_work *work, uint32_t from, uint32_t to, double 
     }
 }
 
-/* Simplifies path a: a line, or a ring (without its closing vertex), whose first and farthest vertex stay. */
+/* Simplifies path a: a line, or a ring (without its closing vertex), whose first and farthest
+ * vertex stay. */
 static void simplify(const struct mvt_space *s, bool ring, struct mvt_work *work)
 {
     struct mvt_path *p = &work->a;
@@ -416,7 +289,8 @@ static int64_t cross_of(const int32_t *a, const int32_t *b, const int32_t *c)
     return (int64_t)(b[0] - a[0]) * (c[1] - a[1]) - (int64_t)(b[1] - a[1]) * (c[0] - a[0]);
 }
 
-/* Rounds path a behind `points`: equal neighbours become one, and what lies on a straight line or a spike goes. */
+/* Rounds path a behind `points`: equal neighbours become one, and what lies on a straight line or a
+ * spike goes. */
 static size_t round_ring(struct mvt_work *work)
 {
     struct mvt_ints *points = &work->points;
@@ -475,21 +349,26 @@ static void turn_round(int32_t *at, size_t n)
         }
 }
 
-/* Adds the ring that lies rounded behind `points`; false when it is too small. `mended`: it is known to be simple. */
-static bool add_ring(const struct mvt_space *s, struct mvt_work *work, size_t n, bool hole, bool mended)
+/* Adds the ring that lies rounded behind `points`; false when it is too small. `mended`: it is
+ * known to be simple. */
+static bool add_ring(const struct mvt_space *s, struct mvt_work *work, size_t n, bool hole,
+                     bool mended)
 {
     struct mvt_ints *points = &work->points;
     int32_t *at = points->at + points->n;
     if (n < 3)
         return false;
     int64_t area = area_of(at, n);
-    /* The loops of a ring that crosses itself may cancel out: only a simple one is as small as its area. */
+    /* The loops of a ring that crosses itself may cancel out: only a simple one is as small as its
+     * area. */
     uint32_t end = (uint32_t)n;
-    if ((area == 0 || (double)llabs(area) < 2 * s->min_area) && (mended || mvt_rings_valid(work, at, &end, 1)))
+    if ((area == 0 || (double)llabs(area) < 2 * s->min_area) &&
+        (mended || mvt_rings_valid(work, at, &end, 1)))
         return false;
     if ((area > 0) == hole)
         turn_round(at, n);
-    if (!mvt_grow((void **)&work->ring_ends, &work->rings_cap, work->n_rings + 1, sizeof *work->ring_ends)) {
+    if (!mvt_grow((void **)&work->ring_ends, &work->rings_cap, work->n_rings + 1,
+                  sizeof *work->ring_ends)) {
         work->no_memory = true;
         return false;
     }
@@ -539,8 +418,8 @@ static void repair(const struct mvt_space *s, struct mvt_work *work)
     }
     work->n_rings = 0;
     work->points.n = 0;
-    if (work->wkb.failed ||
-        mg_wkb_valid_on_grid((struct mg_span){work->wkb.data, work->wkb.len}, &work->repaired, NULL))
+    if (work->wkb.failed || mg_wkb_valid_on_grid((struct mg_span){work->wkb.data, work->wkb.len},
+                                                 &work->repaired, NULL))
         return; /* what GEOS cannot mend is left out */
     bool dropped = true;
     mg_wkb_iter_init(&iter, (struct mg_span){work->repaired.data, work->repaired.len});
@@ -612,7 +491,8 @@ static void put_line(const struct mvt_space *s, struct mvt_work *work)
 }
 
 /* The part of the segment within the box, as t0 .. t1 of it. */
-static bool clip_segment(double lo, double hi, double x0, double y0, double dx, double dy, double *t0, double *t1)
+static bool clip_segment(double lo, double hi, double x0, double y0, double dx, double dy,
+                         double *t0, double *t1)
 {
     const double p[4] = {-dx, dx, -dy, dy}, q[4] = {x0 - lo, hi - x0, y0 - lo, hi - y0};
     *t0 = 0;
@@ -647,7 +527,8 @@ static void add_line(const struct mvt_space *s, struct mvt_work *work)
         return;
     for (size_t i = 0; i + 1 < whole.n; i++) {
         double t0, t1, dx = whole.x[i + 1] - whole.x[i], dy = whole.y[i + 1] - whole.y[i];
-        if (!isfinite(dx) || !isfinite(dy) || !clip_segment(s->lo, s->hi, whole.x[i], whole.y[i], dx, dy, &t0, &t1)) {
+        if (!isfinite(dx) || !isfinite(dy) ||
+            !clip_segment(s->lo, s->hi, whole.x[i], whole.y[i], dx, dy, &t0, &t1)) {
             if (work->a.n)
                 put_line(s, work);
             work->a.n = 0;
@@ -694,8 +575,8 @@ static void put_points(struct mvt_work *work, struct mvt_ints *found)
 }
 
 /* The geometry, moved by `shift` in x before it is projected. */
-static void one_turn(const struct mvt_space *s, struct mg_span wkb, bool inside, double shift, struct mvt_work *work,
-                     struct mvt_ints *found)
+static void one_turn(const struct mvt_space *s, struct mg_span wkb, bool inside, double shift,
+                     struct mvt_work *work, struct mvt_ints *found)
 {
     struct mg_wkb_iter iter;
     struct mg_wkb_part part;
@@ -718,7 +599,8 @@ static void one_turn(const struct mvt_space *s, struct mg_span wkb, bool inside,
             bool kept = part.n >= 4 && load(s, &part, shift, !inside && s->kind != MVT_OTHER, work);
             if (kept) {
                 /* Without the closing vertex. */
-                if (work->a.x[work->a.n - 1] == work->a.x[0] && work->a.y[work->a.n - 1] == work->a.y[0])
+                if (work->a.x[work->a.n - 1] == work->a.x[0] &&
+                    work->a.y[work->a.n - 1] == work->a.y[0])
                     work->a.n--;
                 kept = (inside && s->kind != MVT_OTHER) || clip_ring(s, work);
             }
@@ -732,22 +614,24 @@ static void one_turn(const struct mvt_space *s, struct mg_span wkb, bool inside,
     flush_polygon(s, work);
 }
 
-void mvt_geometry(const struct mvt_space *s, struct mg_span wkb, const struct mg_bounds *bounds, struct mvt_work *work)
+void mvt_geometry(const struct mvt_space *s, struct mg_span wkb, const struct mg_bounds *bounds,
+                  struct mvt_work *work)
 {
     struct mvt_ints *found = &work->found;
-    double turn = turn_of(s);
+    double turn = mvt_space_turn(s);
     const double shifts[3] = {0, turn, -turn};
-    int n = may_turn(s, bounds) ? 3 : 1;
+    int n = mvt_space_turns(s, bounds) ? 3 : 1;
     for (int i = 1; i < 4; i++) {
         work->out[i].n = 0;
         work->out[i].x = work->out[i].y = 0;
     }
     found->n = 0;
     for (int i = 0; i < n; i++) {
-        if (!meets(bounds, &s->cull, shifts[i]))
+        if (!mvt_boxes_meet(bounds, &s->cull, shifts[i]))
             continue;
-        bool inside = bounds->xmin + shifts[i] >= s->cull.xmin && bounds->xmax + shifts[i] <= s->cull.xmax &&
-                      bounds->ymin >= s->cull.ymin && bounds->ymax <= s->cull.ymax;
+        bool inside = bounds->xmin + shifts[i] >= s->cull.xmin &&
+                      bounds->xmax + shifts[i] <= s->cull.xmax && bounds->ymin >= s->cull.ymin &&
+                      bounds->ymax <= s->cull.ymax;
         work->n_rings = 0;
         work->points.n = 0;
         one_turn(s, wkb, inside, shifts[i], work, found);

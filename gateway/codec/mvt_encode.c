@@ -1,11 +1,13 @@
 /* MVT 2.1 layers as protocol buffer bytes (github.com/mapbox/vector-tile-spec, 4.1 to 4.4).
  *
- * Features are written as they come; keys and values are numbered once for a layer by open addressing over hashes of
- * type and bytes. Marks make the last features undoable: values leave the hash table in the reverse order in which
- * they came, which linear probing allows. Cost: about 20 ns a value, 1 ns a byte. */
+ * Features are written as they come; keys and values are numbered once for a layer by open
+ * addressing over hashes of type and bytes. Marks make the last features undoable: values leave the
+ * hash table in the reverse order in which they came, which linear probing allows. Cost: about 20
+ * ns a value, 1 ns a byte. */
 #include "mvt.h"
 
-#include <math.h>
+#include "moongate/json.h"
+
 #include <stdlib.h>
 
 bool mvt_grow(void **at, size_t *cap, size_t need, size_t size)
@@ -31,7 +33,10 @@ static inline char *put_varint(char *at, uint64_t v)
     return at;
 }
 
-static inline size_t varint_bytes(uint64_t v) { return (size_t)(70 - __builtin_clzll(v | 1)) / 7; }
+static inline size_t varint_bytes(uint64_t v)
+{
+    return (size_t)(70 - __builtin_clzll(v | 1)) / 7;
+}
 
 void mvt_layer_init(struct mvt_layer *layer)
 {
@@ -89,7 +94,8 @@ static uint64_t hash_bytes(uint8_t tag, const char *data, size_t len)
         memcpy(&a, data, 4);
         memcpy(&b, data + len - 4, 4);
     } else if (len) {
-        a = (uint8_t)data[0] | (uint64_t)(uint8_t)data[len / 2] << 8 | (uint64_t)(uint8_t)data[len - 1] << 16;
+        a = (uint8_t)data[0] | (uint64_t)(uint8_t)data[len / 2] << 8 |
+            (uint64_t)(uint8_t)data[len - 1] << 16;
     }
     return mix(a ^ h, b ^ 0x8EBC6AF09C88C6E3u) | 1;
 }
@@ -123,10 +129,14 @@ static uint64_t payload_bits(const struct mvt_layer *layer, const struct mvt_val
 static size_t message_bytes(const struct mvt_layer *layer, const struct mvt_value *value)
 {
     switch (value->tag) {
-    case 1: return 1 + varint_bytes(value->len) + value->len;
-    case 3: return 9;
-    case 7: return 2;
-    default: return 1 + varint_bytes(payload_bits(layer, value));
+    case 1:
+        return 1 + varint_bytes(value->len) + value->len;
+    case 3:
+        return 9;
+    case 7:
+        return 2;
+    default:
+        return 1 + varint_bytes(payload_bits(layer, value));
     }
 }
 
@@ -145,13 +155,15 @@ static uint32_t intern(struct mvt_layer *layer, uint8_t tag, const char *data, s
                       : len == 0 || memcmp(layer->payload.data + value->at, data, len) == 0))
             return layer->slots[slot] - 1;
     }
-    if (!mvt_grow((void **)&layer->values, &layer->values_cap, layer->n_values + 1, sizeof *layer->values) ||
+    if (!mvt_grow((void **)&layer->values, &layer->values_cap, layer->n_values + 1,
+                  sizeof *layer->values) ||
         layer->payload.len + len > UINT32_MAX) {
         layer->no_memory = true;
         return 0;
     }
     struct mvt_value *value = &layer->values[layer->n_values];
-    *value = (struct mvt_value){.hash = hash, .at = (uint32_t)layer->payload.len, .len = (uint32_t)len, .tag = tag};
+    *value = (struct mvt_value){
+        .hash = hash, .at = (uint32_t)layer->payload.len, .len = (uint32_t)len, .tag = tag};
     mg_buf_put(&layer->payload, data, len);
     if (layer->payload.failed) {
         layer->no_memory = true;
@@ -168,13 +180,54 @@ static uint32_t intern_bits(struct mvt_layer *layer, uint8_t tag, uint64_t bits)
     return intern(layer, tag, (const char *)&bits, sizeof bits);
 }
 
+static bool is_ascii(struct mg_span s)
+{
+    uint64_t high = 0, word;
+    size_t i = 0;
+    for (; i + 8 <= s.len; i += 8) {
+        memcpy(&word, s.data + i, 8);
+        high |= word;
+    }
+    for (; i < s.len; i++)
+        high |= (uint64_t)(uint8_t)s.data[i];
+    return !(high & 0x8080808080808080u);
+}
+
+/* A tile's string is UTF-8 and readers insist on it: what is not becomes U+FFFD, by way of JSON's
+ * escapes. */
+static uint32_t intern_text(struct mvt_layer *layer, struct mg_span s)
+{
+    struct mg_buf quoted;
+    json_t *value = NULL;
+    uint32_t index;
+    if (is_ascii(s))
+        return intern(layer, 1, s.data ? s.data : "", s.len);
+    mg_buf_init(&quoted, 0);
+    mg_buf_json_string(&quoted, s.data, s.len);
+    /* Unchanged but for the quotes is well-formed. */
+    if (!quoted.failed && quoted.len == s.len + 2 && memcmp(quoted.data + 1, s.data, s.len) == 0) {
+        index = intern(layer, 1, s.data, s.len);
+    } else if (quoted.failed ||
+               mg_json_parse((struct mg_span){quoted.data, quoted.len}, quoted.len, &value, NULL)) {
+        layer->no_memory |= quoted.failed;
+        index = intern(layer, 1, "", 0);
+    } else {
+        index = intern(layer, 1, json_string_value(value), json_string_length(value));
+        json_decref(value);
+    }
+    mg_buf_fini(&quoted);
+    return index;
+}
+
 uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell)
 {
     char text[40];
     uint64_t bits;
     switch (cell->type) {
-    case MG_CELL_BOOL: return intern_bits(layer, 7, cell->b);
-    case MG_CELL_UINT: return intern_bits(layer, 5, cell->u);
+    case MG_CELL_BOOL:
+        return intern_bits(layer, 7, cell->b);
+    case MG_CELL_UINT:
+        return intern_bits(layer, 5, cell->u);
     case MG_CELL_INT:
         if (cell->i >= 0)
             return intern_bits(layer, 5, (uint64_t)cell->i);
@@ -182,7 +235,9 @@ uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell)
     case MG_CELL_DOUBLE:
         memcpy(&bits, &cell->d, 8);
         return intern_bits(layer, 3, bits);
-    case MG_CELL_DATE: case MG_CELL_TIMESTAMP: return intern(layer, 1, text, mg_time_text(cell, text));
+    case MG_CELL_DATE:
+    case MG_CELL_TIMESTAMP:
+        return intern(layer, 1, text, mg_time_text(cell, text));
     case MG_CELL_BINARY: { /* base64: a tile's string is UTF-8 */
         struct mg_buf buf;
         mg_buf_init(&buf, 0);
@@ -191,13 +246,15 @@ uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell)
         mg_buf_fini(&buf);
         return index;
     }
-    default: return intern(layer, 1, cell->s.data ? cell->s.data : "", cell->s.len);
+    default:
+        return intern_text(layer, cell->s);
     }
 }
 
-/* A feature whose lengths all fit one byte, which most points and buildings are: written in one pass. */
-static char *put_small(char *start, bool has_id, uint64_t id, const uint32_t *tags, size_t n_tags, int type,
-                       const struct mvt_commands *geometry)
+/* A feature whose lengths all fit one byte, which most points and buildings are: written in one
+ * pass. */
+static char *put_small(char *start, bool has_id, uint64_t id, const uint32_t *tags, size_t n_tags,
+                       int type, const struct mvt_commands *geometry)
 {
     char *at = start;
     *at++ = 0x12; /* Layer.features */
@@ -224,8 +281,9 @@ static char *put_small(char *start, bool has_id, uint64_t id, const uint32_t *ta
     return at;
 }
 
-void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id, const uint32_t *tags,
-                       size_t n_tags, int type, const struct mvt_commands *geometry)
+void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id,
+                       const uint32_t *tags, size_t n_tags, int type,
+                       const struct mvt_commands *geometry)
 {
     /* 5 bytes a number, 11 of the id, 6 of field keys and lengths. */
     if ((n_tags + geometry->n) * 5 + 17 < 128) {
@@ -236,7 +294,8 @@ void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint6
             return;
         }
         size_t len = (size_t)(put_small(small, has_id, id, tags, n_tags, type, geometry) - small);
-        layer->list[layer->n++] = (struct mvt_feature){row, (uint32_t)layer->features.len, (uint32_t)len};
+        layer->list[layer->n++] =
+            (struct mvt_feature){row, (uint32_t)layer->features.len, (uint32_t)len};
         small[len] = '\0';
         layer->features.len += len;
         return;
@@ -246,8 +305,9 @@ void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint6
         tag_bytes += varint_bytes(tags[i]);
     for (size_t i = 0; i < geometry->n; i++)
         geometry_bytes += varint_bytes(geometry->at[i]);
-    size_t body = (has_id ? 1 + varint_bytes(id) : 0) + (n_tags ? 1 + varint_bytes(tag_bytes) + tag_bytes : 0) + 2 +
-                  1 + varint_bytes(geometry_bytes) + geometry_bytes;
+    size_t body = (has_id ? 1 + varint_bytes(id) : 0) +
+                  (n_tags ? 1 + varint_bytes(tag_bytes) + tag_bytes : 0) + 2 + 1 +
+                  varint_bytes(geometry_bytes) + geometry_bytes;
     size_t all = 1 + varint_bytes(body) + body;
     char *start = mg_buf_room(&layer->features, all), *at = start;
     if (!start || layer->features.len + all > UINT32_MAX ||
@@ -255,7 +315,8 @@ void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint6
         layer->no_memory = true;
         return;
     }
-    layer->list[layer->n++] = (struct mvt_feature){row, (uint32_t)layer->features.len, (uint32_t)all};
+    layer->list[layer->n++] =
+        (struct mvt_feature){row, (uint32_t)layer->features.len, (uint32_t)all};
     *at++ = 0x12; /* Layer.features */
     at = put_varint(at, body);
     if (has_id) {
@@ -286,7 +347,8 @@ size_t mvt_layer_bytes(const struct mvt_layer *layer)
 
 struct mvt_mark mvt_layer_mark(const struct mvt_layer *layer)
 {
-    return (struct mvt_mark){layer->features.len, layer->n, layer->n_values, layer->payload.len, layer->value_bytes};
+    return (struct mvt_mark){layer->features.len, layer->n, layer->n_values, layer->payload.len,
+                             layer->value_bytes};
 }
 
 void mvt_layer_rollback(struct mvt_layer *layer, const struct mvt_mark *mark)
@@ -305,7 +367,8 @@ void mvt_layer_rollback(struct mvt_layer *layer, const struct mvt_mark *mark)
     layer->value_bytes = mark->value_bytes;
 }
 
-static void put_value(const struct mvt_layer *layer, const struct mvt_value *value, struct mg_buf *out)
+static void put_value(const struct mvt_layer *layer, const struct mvt_value *value,
+                      struct mg_buf *out)
 {
     size_t message = message_bytes(layer, value);
     char head[24], *at = head;

@@ -1,16 +1,20 @@
 /* Whether the rounded rings of a polygon are simple and apart, so that GEOS need not look at them.
  *
- * First a proof in one pass, for the one ring that most polygons are: if all edges turn the same way around some
- * point, and once, the ring is star-shaped and thus simple. Else a sweep: edges by their left end in buckets of
- * four units, each compared with those still open. Whatever meets counts as invalid, also where the standard would
- * allow it (a hole that touches its exterior in one point). Cost: 2 ns a vertex; the sweep about 100. */
+ * First a proof in one pass, for the one ring that most polygons are: if all edges turn the same
+ * way around some point, and once, the ring is star-shaped and thus simple. Else a sweep: edges by
+ * their left end in buckets of four units, each compared with those still open. Whatever meets
+ * counts as invalid, also where the standard would allow it (a hole that touches its exterior in
+ * one point). Cost: 2 ns a vertex; the sweep about 100. */
 #include "mvt.h"
 
 #include <stdlib.h>
 
 enum { BUCKET_SHIFT = 2, MAX_BUCKETS = 8192 };
 
-static int64_t cross_at(int64_t ax, int64_t ay, int64_t bx, int64_t by) { return ax * by - ay * bx; }
+static int64_t cross_at(int64_t ax, int64_t ay, int64_t bx, int64_t by)
+{
+    return ax * by - ay * bx;
+}
 
 /* All edges turn the same way around the point, whose coordinates are doubled, and once. */
 static bool star_around(const int32_t *at, uint32_t n, int64_t cx, int64_t cy)
@@ -44,14 +48,19 @@ static bool star_shaped(const int32_t *at, uint32_t n)
         ymin = y < ymin ? y : ymin;
         ymax = y > ymax ? y : ymax;
     }
-    return star_around(at, n, 2 * sx / n, 2 * sy / n) || star_around(at, n, xmin + xmax, ymin + ymax);
+    return star_around(at, n, 2 * sx / n, 2 * sy / n) ||
+           star_around(at, n, xmin + xmax, ymin + ymax);
 }
 
-static int sign_of(int64_t v) { return (v > 0) - (v < 0); }
+static int sign_of(int64_t v)
+{
+    return (v > 0) - (v < 0);
+}
 
 static int side(const int32_t *a, const int32_t *b, const int32_t *c)
 {
-    return sign_of(cross_at((int64_t)b[0] - a[0], (int64_t)b[1] - a[1], (int64_t)c[0] - a[0], (int64_t)c[1] - a[1]));
+    return sign_of(cross_at((int64_t)b[0] - a[0], (int64_t)b[1] - a[1], (int64_t)c[0] - a[0],
+                            (int64_t)c[1] - a[1]));
 }
 
 /* Whether two segments whose boxes meet have a point in common. */
@@ -69,7 +78,8 @@ static bool ring_holds(const int32_t *at, uint32_t n, const int32_t *p)
         int64_t yi = at[2 * i + 1], yj = at[2 * j + 1];
         if ((yi > p[1]) == (yj > p[1]))
             continue;
-        double x = (double)at[2 * i] + (double)(at[2 * j] - at[2 * i]) * (double)(p[1] - yi) / (double)(yj - yi);
+        double x = (double)at[2 * i] +
+                   (double)(at[2 * j] - at[2 * i]) * (double)(p[1] - yi) / (double)(yj - yi);
         inside ^= p[0] < x;
     }
     return inside;
@@ -78,11 +88,12 @@ static bool ring_holds(const int32_t *at, uint32_t n, const int32_t *p)
 /* An edge: its ends left and right, and who it is. */
 enum { EDGE_X0, EDGE_Y0, EDGE_X1, EDGE_Y1, EDGE_YMIN, EDGE_YMAX, EDGE_RING, EDGE_AT, EDGE_INTS };
 
-static bool collect_edges(struct mvt_work *work, const int32_t *at, const uint32_t *ends, size_t n_rings,
-                          uint32_t *n_out)
+static bool collect_edges(struct mvt_work *work, const int32_t *at, const uint32_t *ends,
+                          size_t n_rings, uint32_t *n_out)
 {
     uint32_t from = 0, total = ends[n_rings - 1], k = 0;
-    if (!mvt_grow((void **)&work->edges.at, &work->edges.cap, (size_t)total * EDGE_INTS, sizeof *work->edges.at) ||
+    if (!mvt_grow((void **)&work->edges.at, &work->edges.cap, (size_t)total * EDGE_INTS,
+                  sizeof *work->edges.at) ||
         !mvt_grow((void **)&work->order, &work->order_cap, 2 * (size_t)total + MAX_BUCKETS + 2,
                   sizeof *work->order)) {
         work->no_memory = true;
@@ -135,19 +146,21 @@ static bool sweep(struct mvt_work *work, const uint32_t *ends, uint32_t n)
     for (uint32_t i = 0; i < buckets; i++)
         count[i + 1] += count[i];
     for (uint32_t i = 0; i < n; i++)
-        order[count[(uint32_t)(edges[(size_t)i * EDGE_INTS + EDGE_X0] - min) >> BUCKET_SHIFT]++] = i;
+        order[count[(uint32_t)(edges[(size_t)i * EDGE_INTS + EDGE_X0] - min) >> BUCKET_SHIFT]++] =
+            i;
     for (uint32_t k = 0; k < n; k++) {
         const int32_t *e = edges + (size_t)order[k] * EDGE_INTS;
         /* What comes later starts at this bucket or right of it. */
-        int32_t line = min + (int32_t)((uint32_t)(e[EDGE_X0] - min) >> BUCKET_SHIFT << BUCKET_SHIFT);
+        int32_t line =
+            min + (int32_t)((uint32_t)(e[EDGE_X0] - min) >> BUCKET_SHIFT << BUCKET_SHIFT);
         uint32_t left = 0;
         for (uint32_t o = 0; o < n_open; o++) {
             const int32_t *f = edges + (size_t)open[o] * EDGE_INTS;
             if (f[EDGE_X1] < line)
                 continue;
             open[left++] = open[o];
-            if (f[EDGE_YMAX] < e[EDGE_YMIN] || f[EDGE_YMIN] > e[EDGE_YMAX] || f[EDGE_X1] < e[EDGE_X0] ||
-                f[EDGE_X0] > e[EDGE_X1])
+            if (f[EDGE_YMAX] < e[EDGE_YMIN] || f[EDGE_YMIN] > e[EDGE_YMAX] ||
+                f[EDGE_X1] < e[EDGE_X0] || f[EDGE_X0] > e[EDGE_X1])
                 continue;
             if (e[EDGE_RING] == f[EDGE_RING]) {
                 size_t r = (size_t)e[EDGE_RING];

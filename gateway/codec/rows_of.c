@@ -3,13 +3,16 @@
 
 #include <stdlib.h>
 
-enum mg_err rows_of_open(struct rows_of *rows, const struct mg_table *table, bool degrees, struct mg_errmsg *err)
+enum mg_err rows_of_open(struct rows_of *rows, const struct mg_table *table, bool degrees,
+                         struct mg_errmsg *err)
 {
     *rows = (struct rows_of){.table = table, .n = (int)table->schema.n_children, .row = -1};
     mg_buf_init(&rows->moved, 0);
     if (degrees && table->geometry >= 0) {
         if (!table->crs)
-            return mg_err_set(err, MG_E_NO_CRS, "the table's geometry has no CRS: name one, for instance \"EPSG:4326\"");
+            return mg_err_set(
+                err, MG_E_NO_CRS,
+                "the table's geometry has no CRS: name one, for instance \"EPSG:4326\"");
         enum mg_err e = mg_transform_get(table->crs, "OGC:CRS84", &rows->transform, err);
         if (e)
             return e;

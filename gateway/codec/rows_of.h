@@ -1,4 +1,5 @@
-/* Inside of the text codecs: a walk over a table's rows with a cursor for each column, its geometry as WGS 84. */
+/* Inside of the text codecs: a walk over a table's rows with a cursor for each column, its geometry
+ * as WGS 84. */
 #ifndef MOONGATE_CODEC_ROWS_OF_H
 #define MOONGATE_CODEC_ROWS_OF_H
 
@@ -15,8 +16,8 @@ struct rows_of {
     struct mg_buf moved;
 };
 /* `degrees`: the geometry is reprojected; MG_E_NO_CRS when the table has a geometry and no CRS. */
-MG_MUST_CHECK enum mg_err rows_of_open(struct rows_of *rows, const struct mg_table *table, bool degrees,
-                                       struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err rows_of_open(struct rows_of *rows, const struct mg_table *table,
+                                       bool degrees, struct mg_errmsg *err);
 void rows_of_close(struct rows_of *rows);
 /* The next row; false behind the last. */
 MG_MUST_CHECK enum mg_err rows_of_next(struct rows_of *rows, bool *more, struct mg_errmsg *err);

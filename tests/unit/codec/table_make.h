@@ -24,8 +24,8 @@ static inline void maker_init(struct maker *maker, const char *crs, const char *
     static const struct {
         char letter;
         enum mg_column type;
-    } types[] = {{'g', MG_COL_WKB}, {'i', MG_COL_INT64}, {'s', MG_COL_STRING},
-                 {'d', MG_COL_DOUBLE}, {'b', MG_COL_BOOL}, {'t', MG_COL_DATE}};
+    } types[] = {{'g', MG_COL_WKB},    {'i', MG_COL_INT64}, {'s', MG_COL_STRING},
+                 {'d', MG_COL_DOUBLE}, {'b', MG_COL_BOOL},  {'t', MG_COL_DATE}};
     struct mg_span rest = mg_span(columns), part;
     int n = 0;
     maker->builder = mg_table_builder_new(crs);
@@ -66,11 +66,13 @@ static inline struct mg_table *maker_finish(struct maker *maker)
 }
 
 /* Defaults, then "name=number" pairs. */
-static inline void options_of(const struct mg_codec *codec, const char *set, struct mg_option_value *out)
+static inline void options_of(const struct mg_codec *codec, const char *set,
+                              struct mg_option_value *out)
 {
     int i = 0;
     for (const struct mg_option *option = codec->options; option && option->name; option++, i++) {
-        out[i].number = option->type == MG_OPT_ENUM || option->type == MG_OPT_BOOL ? 0 : atof(option->fallback);
+        out[i].number =
+            option->type == MG_OPT_ENUM || option->type == MG_OPT_BOOL ? 0 : atof(option->fallback);
         struct mg_span rest = mg_span(set ? set : ""), part;
         while (mg_span_cut(&rest, ' ', &part))
             if (part.len > strlen(option->name) && mg_span_starts(part, option->name) &&
@@ -79,8 +81,8 @@ static inline void options_of(const struct mg_codec *codec, const char *set, str
     }
 }
 
-static inline enum mg_err run_codec(const struct mg_codec *codec, const struct mg_value *value, const char *set,
-                                    struct mg_buf *out, struct mg_errmsg *err)
+static inline enum mg_err run_codec(const struct mg_codec *codec, const struct mg_value *value,
+                                    const char *set, struct mg_buf *out, struct mg_errmsg *err)
 {
     struct mg_option_value values[16];
     options_of(codec, set, values);
@@ -88,8 +90,8 @@ static inline enum mg_err run_codec(const struct mg_codec *codec, const struct m
     return codec->encode(&job, out, err);
 }
 
-static inline void expect_text(const struct mg_codec *codec, struct mg_table *table, const char *set,
-                               const char *expected, const char *what)
+static inline void expect_text(const struct mg_codec *codec, struct mg_table *table,
+                               const char *set, const char *expected, const char *what)
 {
     struct mg_value value = {.shape = MG_SHAPE_TABLE, .table = table};
     struct mg_buf out;

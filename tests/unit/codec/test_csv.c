@@ -29,7 +29,8 @@ static void test_fields(void **state)
         maker_set(&maker, 0, CELL_TEXT(rows[i].text));
         mg_table_builder_row(maker.builder);
         struct mg_table *table = maker_finish(&maker);
-        expect_text(&mg_codec_csv[rows[i].codec], table, rows[i].options, rows[i].expected, rows[i].what);
+        expect_text(&mg_codec_csv[rows[i].codec], table, rows[i].options, rows[i].expected,
+                    rows[i].what);
         mg_table_unref(&table);
     }
 }
@@ -46,14 +47,16 @@ static void test_values(void **state)
     maker_set(&maker, 4, CELL_DAY(-1));
     mg_table_builder_row(maker.builder);
     struct mg_table *table = maker_finish(&maker);
-    expect_text(mg_codec_csv, table, "safe=1",
-                "g,i,d,b,t\r\n\"LINESTRING(0 0,1.1 2)\",-9007199254740993,-0.1,false,1969-12-31\r\n",
-                "geometry is WKT in its own CRS; safe leaves numbers alone");
+    expect_text(
+        mg_codec_csv, table, "safe=1",
+        "g,i,d,b,t\r\n\"LINESTRING(0 0,1.1 2)\",-9007199254740993,-0.1,false,1969-12-31\r\n",
+        "geometry is WKT in its own CRS; safe leaves numbers alone");
     mg_table_unref(&table);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fields), cmocka_unit_test(test_values)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_fields),
+                                       cmocka_unit_test(test_values)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

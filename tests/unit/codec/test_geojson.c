@@ -22,13 +22,16 @@ static void test_features(void **state)
     maker_set(&maker, 2, CELL_DOUBLE(NAN));
     mg_table_builder_row(maker.builder);
     struct mg_table *table = maker_finish(&maker);
-    expect_text(mg_codec_geojson, table, NULL,
-                WRAP("{\"type\":\"Feature\",\"id\":9007199254740993,\"properties\":{\"id\":9007199254740993,"
-                     "\"name\":\"a\\\"<\\n\xC3\xA9\",\"value\":0.1,\"flag\":true,\"day\":\"2022-01-08\"},"
-                     "\"geometry\":{\"type\":\"Point\",\"coordinates\":[-34.9123457,8]}},\n"
-                     "{\"type\":\"Feature\",\"properties\":{\"id\":null,\"name\":null,\"value\":null,\"flag\":null,"
-                     "\"day\":null},\"geometry\":null}"),
-                "exact integers, escapes, nulls");
+    expect_text(
+        mg_codec_geojson, table, NULL,
+        WRAP(
+            "{\"type\":\"Feature\",\"id\":9007199254740993,\"properties\":{\"id\":9007199254740993,"
+            "\"name\":\"a\\\"<\\n\xC3\xA9\",\"value\":0.1,\"flag\":true,\"day\":\"2022-01-08\"},"
+            "\"geometry\":{\"type\":\"Point\",\"coordinates\":[-34.9123457,8]}},\n"
+            "{\"type\":\"Feature\",\"properties\":{\"id\":null,\"name\":null,\"value\":null,"
+            "\"flag\":null,"
+            "\"day\":null},\"geometry\":null}"),
+        "exact integers, escapes, nulls");
     mg_table_unref(&table);
 }
 
@@ -41,7 +44,8 @@ static void test_projected(void **state)
     mg_table_builder_row(maker.builder);
     struct mg_table *table = maker_finish(&maker);
     expect_text(mg_codec_geojson, table, "precision=3",
-                WRAP("{\"type\":\"Feature\",\"properties\":{},\"geometry\":{\"type\":\"Point\",\"coordinates\":[-33,0]}}"),
+                WRAP("{\"type\":\"Feature\",\"properties\":{},\"geometry\":{\"type\":\"Point\","
+                     "\"coordinates\":[-33,0]}}"),
                 "UTM becomes longitude and latitude");
     mg_table_unref(&table);
 }
@@ -54,7 +58,9 @@ static void test_edges(void **state)
     (void)state;
     maker_init(&maker, "EPSG:4326", "n:i");
     struct mg_table *table = maker_finish(&maker);
-    expect_text(mg_codec_geojson, table, NULL, "{\"type\":\"FeatureCollection\",\"features\":[\n]}\n", "no rows are an empty collection");
+    expect_text(mg_codec_geojson, table, NULL,
+                "{\"type\":\"FeatureCollection\",\"features\":[\n]}\n",
+                "no rows are an empty collection");
     mg_table_unref(&table);
     maker_init(&maker, NULL, "geometry:g");
     maker_wkt(&maker, 0, "POINT(1 2)");

@@ -18,7 +18,8 @@ static void test_records(void **state)
     mg_table_builder_row(maker.builder);
     struct mg_table *table = maker_finish(&maker);
     expect_text(mg_codec_json, table, NULL,
-                "[\n{\"n\":-9223372036854775808,\"v\":1e+300,\"geometry\":{\"type\":\"Point\",\"coordinates\":[1,2]}},\n"
+                "[\n{\"n\":-9223372036854775808,\"v\":1e+300,\"geometry\":{\"type\":\"Point\","
+                "\"coordinates\":[1,2]}},\n"
                 "{\"n\":null,\"v\":null,\"geometry\":null}\n]\n",
                 "records; without a CRS the coordinates as they are");
     mg_table_unref(&table);
@@ -41,6 +42,7 @@ static void test_plain(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_records), cmocka_unit_test(test_plain)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_records),
+                                       cmocka_unit_test(test_plain)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,5 @@
-/* MVT: a small decoder of the specification reads back what was written: commands, attributes, ids, winding,
- * validity, thinning, the antimeridian, mutated input. */
+/* MVT: a small decoder of the specification reads back what was written: commands, attributes, ids,
+ * winding, validity, thinning, the antimeridian, mutated input. */
 #include "table_make.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ struct feature {
     bool has_id;
     uint64_t id;
     int type, parts;
-    int64_t area;  /* twice, of all rings */
+    int64_t area; /* twice, of all rings */
     int32_t first[2];
     int points;
     char tags[256]; /* "key=value key=value" */
@@ -96,10 +96,17 @@ static void read_geometry(struct pbf in, struct feature *f)
                 struct mg_buf mended;
                 mg_buf_init(&mended, 0);
                 double before = 0, after = 0;
-                assert_int_equal(mg_wkb_measure((struct mg_span){wkb.data, wkb.len}, &before, NULL, NULL), MG_OK);
-                assert_int_equal(mg_wkb_unary(MG_GEO_VALID, (struct mg_span){wkb.data, wkb.len}, &mended, NULL), MG_OK);
-                assert_int_equal(mg_wkb_measure((struct mg_span){mended.data, mended.len}, &after, NULL, NULL), MG_OK);
-                f->valid &= before == after && mg_wkb_type((struct mg_span){mended.data, mended.len}) == 3;
+                assert_int_equal(
+                    mg_wkb_measure((struct mg_span){wkb.data, wkb.len}, &before, NULL, NULL),
+                    MG_OK);
+                assert_int_equal(
+                    mg_wkb_unary(MG_GEO_VALID, (struct mg_span){wkb.data, wkb.len}, &mended, NULL),
+                    MG_OK);
+                assert_int_equal(
+                    mg_wkb_measure((struct mg_span){mended.data, mended.len}, &after, NULL, NULL),
+                    MG_OK);
+                f->valid &=
+                    before == after && mg_wkb_type((struct mg_span){mended.data, mended.len}) == 3;
                 mg_buf_fini(&mended);
                 rings = wkb.len = 0;
             }
@@ -144,9 +151,12 @@ static void read_geometry(struct pbf in, struct feature *f)
         double before = 0, after = 0;
         memcpy(wkb.data + 5, &rings, 4);
         mg_buf_init(&mended, 0);
-        assert_int_equal(mg_wkb_measure((struct mg_span){wkb.data, wkb.len}, &before, NULL, NULL), MG_OK);
-        assert_int_equal(mg_wkb_unary(MG_GEO_VALID, (struct mg_span){wkb.data, wkb.len}, &mended, NULL), MG_OK);
-        assert_int_equal(mg_wkb_measure((struct mg_span){mended.data, mended.len}, &after, NULL, NULL), MG_OK);
+        assert_int_equal(mg_wkb_measure((struct mg_span){wkb.data, wkb.len}, &before, NULL, NULL),
+                         MG_OK);
+        assert_int_equal(
+            mg_wkb_unary(MG_GEO_VALID, (struct mg_span){wkb.data, wkb.len}, &mended, NULL), MG_OK);
+        assert_int_equal(
+            mg_wkb_measure((struct mg_span){mended.data, mended.len}, &after, NULL, NULL), MG_OK);
         f->valid &= before == after && mg_wkb_type((struct mg_span){mended.data, mended.len}) == 3;
         mg_buf_fini(&mended);
     }
@@ -219,15 +229,20 @@ static void keep_header(void *context, const char *name, const char *value)
     snprintf(context, 64, "%s: %s", name, value);
 }
 
-static void tile_of(const struct mg_value *value, struct mg_tile tile, const char *set, struct decoded *out)
+static void tile_of(const struct mg_value *value, struct mg_tile tile, const char *set,
+                    struct decoded *out)
 {
     struct mg_option_value values[8];
     struct mg_buf buf;
     struct mg_errmsg err = {0};
     *out = (struct decoded){0};
     options_of(mg_codec_mvt, set, values);
-    struct mg_codec_job job = {.value = value, .options = values, .tile = &tile, .tile_size = 256,
-                               .header = keep_header, .context = out->header};
+    struct mg_codec_job job = {.value = value,
+                               .options = values,
+                               .tile = &tile,
+                               .tile_size = 256,
+                               .header = keep_header,
+                               .context = out->header};
     mg_buf_init(&buf, 0);
     if (mg_codec_mvt->encode(&job, &buf, &err))
         fail_msg("tile: %s", err.text);
@@ -240,7 +255,8 @@ static void tile_of(const struct mg_value *value, struct mg_tile tile, const cha
     mg_buf_fini(&buf);
 }
 
-static void table_tile(struct mg_table *table, struct mg_tile tile, const char *set, struct decoded *out)
+static void table_tile(struct mg_table *table, struct mg_tile tile, const char *set,
+                       struct decoded *out)
 {
     struct mg_value value = {.shape = MG_SHAPE_TABLE, .table = table};
     tile_of(&value, tile, set, out);
@@ -267,27 +283,101 @@ static void test_geometries(void **state)
         {"EPSG:4326", "POINT(0 0)", {0, 0, 0}, 1, 1, 1, 1, -1, "a point"},
         {"EPSG:4326", "POINT(90 0)", {1, 0, 0}, 0, 0, 0, 0, -1, "a point outside"},
         {"EPSG:4326", "POINT(2 -1)", {1, 0, 0}, 1, 1, 1, 1, -1, "a point in the buffer"},
-        {"EPSG:4326", "POINT(179.5 10)", {3, 0, 3}, 1, 1, 1, 1, -1, "a point in the buffer over the antimeridian"},
+        {"EPSG:4326",
+         "POINT(179.5 10)",
+         {3, 0, 3},
+         1,
+         1,
+         1,
+         1,
+         -1,
+         "a point in the buffer over the antimeridian"},
         {"EPSG:4326", "POINT(190 10)", {3, 0, 3}, 1, 1, 1, 1, -1, "190 degrees are -170"},
         {"EPSG:4326", "POINT(0 90)", {0, 0, 0}, 0, 0, 0, 0, -1, "a pole is in no tile"},
         {"EPSG:4326", "POINT EMPTY", {0, 0, 0}, 0, 0, 0, 0, -1, "nothing is in no tile"},
         {"EPSG:4326", "MULTIPOINT((1 1),(2 2),(100 1))", {1, 1, 0}, 1, 1, 3, 3, -1, "a multipoint"},
         {"EPSG:4326", "LINESTRING(-10 0,10 0)", {0, 0, 0}, 1, 2, 1, 2, -1, "a line"},
-        {"EPSG:4326", "LINESTRING(10 10,-10 10,-10 20,10 20)", {1, 1, 0}, 1, 2, 2, 4, -1,
+        {"EPSG:4326",
+         "LINESTRING(10 10,-10 10,-10 20,10 20)",
+         {1, 1, 0},
+         1,
+         2,
+         2,
+         4,
+         -1,
          "a line that leaves and comes back is two"},
-        {"EPSG:4326", "POLYGON((-90 0,90 0,90 66.51326044311186,-90 66.51326044311186,-90 0))", {0, 0, 0}, 1, 3, 1, 4,
-         2 * 2048 * 1024, "a polygon of known area"},
-        {"EPSG:4326", "POLYGON((-90 0,-90 66.51326044311186,90 66.51326044311186,90 0,-90 0))", {0, 0, 0}, 1, 3, 1, 4,
-         2 * 2048 * 1024, "wound the other way"},
-        {"EPSG:3857", "POLYGON((-30000000 -30000000,30000000 -30000000,30000000 30000000,-30000000 30000000,-30000000 -30000000))",
-         {2, 1, 1}, 1, 3, 1, 4, 2 * 4224 * 4224, "a polygon around the tile is its clip box"},
-        {"EPSG:4326", "POLYGON((-180 -90,180 -90,180 90,-180 90,-180 -90))", {2, 1, 1}, 1, 3, 1, 4, 2 * 4224 * 4224,
+        {"EPSG:4326",
+         "POLYGON((-90 0,90 0,90 66.51326044311186,-90 66.51326044311186,-90 0))",
+         {0, 0, 0},
+         1,
+         3,
+         1,
+         4,
+         2 * 2048 * 1024,
+         "a polygon of known area"},
+        {"EPSG:4326",
+         "POLYGON((-90 0,-90 66.51326044311186,90 66.51326044311186,90 0,-90 0))",
+         {0, 0, 0},
+         1,
+         3,
+         1,
+         4,
+         2 * 2048 * 1024,
+         "wound the other way"},
+        {"EPSG:3857",
+         "POLYGON((-30000000 -30000000,30000000 -30000000,30000000 30000000,-30000000 "
+         "30000000,-30000000 -30000000))",
+         {2, 1, 1},
+         1,
+         3,
+         1,
+         4,
+         2 * 4224 * 4224,
+         "a polygon around the tile is its clip box"},
+        {"EPSG:4326",
+         "POLYGON((-180 -90,180 -90,180 90,-180 90,-180 -90))",
+         {2, 1, 1},
+         1,
+         3,
+         1,
+         4,
+         2 * 4224 * 4224,
          "the world with its poles"},
-        {"EPSG:4326", "POLYGON((0 0,0.0001 0,0.0001 0.0001,0 0))", {0, 0, 0}, 0, 0, 0, 0, -1, "what is smaller than a pixel goes"},
-        {"EPSG:4326", "POLYGON((-60 -60,60 -60,60 60,-60 60,-60 -60),(-30 -30,-30 30,30 30,30 -30,-30 -30))",
-         {0, 0, 0}, 1, 3, 2, 8, -1, "a hole"},
-        {"EPSG:4326", "POLYGON((-60 -60,60 60,60 -60,-60 60,-60 -60))", {0, 0, 0}, 1, 3, 2, 6, -1, "a bow tie is mended"},
-        {"EPSG:4326", "GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,50 50))", {0, 0, 0}, 2, -1, -1, -1, -1,
+        {"EPSG:4326",
+         "POLYGON((0 0,0.0001 0,0.0001 0.0001,0 0))",
+         {0, 0, 0},
+         0,
+         0,
+         0,
+         0,
+         -1,
+         "what is smaller than a pixel goes"},
+        {"EPSG:4326",
+         "POLYGON((-60 -60,60 -60,60 60,-60 60,-60 -60),(-30 -30,-30 30,30 30,30 -30,-30 -30))",
+         {0, 0, 0},
+         1,
+         3,
+         2,
+         8,
+         -1,
+         "a hole"},
+        {"EPSG:4326",
+         "POLYGON((-60 -60,60 60,60 -60,-60 60,-60 -60))",
+         {0, 0, 0},
+         1,
+         3,
+         2,
+         6,
+         -1,
+         "a bow tie is mended"},
+        {"EPSG:4326",
+         "GEOMETRYCOLLECTION(POINT(1 1),LINESTRING(0 0,50 50))",
+         {0, 0, 0},
+         2,
+         -1,
+         -1,
+         -1,
+         -1,
          "a mixed collection is a feature of each kind"},
         {"EPSG:32725", "POINT(500000 9999990)", {8, 104, 128}, 1, 1, 1, 1, -1, "UTM"},
     };
@@ -300,10 +390,12 @@ static void test_geometries(void **state)
             fail_msg("%s: %zu features", rows[i].what, got.n);
         if (got.n) {
             const struct feature *f = &got.features[0];
-            if ((rows[i].type >= 0 && f->type != rows[i].type) || (rows[i].parts >= 0 && f->parts != rows[i].parts) ||
-                (rows[i].points >= 0 && f->points != rows[i].points) || (rows[i].area >= 0 && f->area != rows[i].area))
-                fail_msg("%s: type %d, %d parts, %d points, area %lld", rows[i].what, f->type, f->parts, f->points,
-                         (long long)f->area);
+            if ((rows[i].type >= 0 && f->type != rows[i].type) ||
+                (rows[i].parts >= 0 && f->parts != rows[i].parts) ||
+                (rows[i].points >= 0 && f->points != rows[i].points) ||
+                (rows[i].area >= 0 && f->area != rows[i].area))
+                fail_msg("%s: type %d, %d parts, %d points, area %lld", rows[i].what, f->type,
+                         f->parts, f->points, (long long)f->area);
             if (!f->valid)
                 fail_msg("%s: not valid", rows[i].what);
             assert_int_equal(got.version, 2);
@@ -324,7 +416,8 @@ static void test_positions(void **state)
     srand(3);
     for (int z = 0; z <= 22; z++)
         for (int i = 0; i < 40; i++) {
-            double lng = -179.9 + 359.8 * rand() / RAND_MAX, lat = -84.9 + 169.8 * rand() / RAND_MAX, x, y;
+            double lng = -179.9 + 359.8 * rand() / RAND_MAX,
+                   lat = -84.9 + 169.8 * rand() / RAND_MAX, x, y;
             char wkt[80];
             snprintf(wkt, sizeof wkt, "POINT(%.12f %.12f)", lng, lat);
             struct mg_tile tile = mg_tile_at(lng, lat, z);
@@ -333,9 +426,11 @@ static void test_positions(void **state)
             table_tile(table, tile, NULL, &got);
             struct mg_bounds b = mg_tile_bounds_merc(tile);
             mg_lnglat_to_merc(lng, lat, &x, &y);
-            double tx = (x - b.xmin) / (b.xmax - b.xmin) * 4096, ty = (b.ymax - y) / (b.ymax - b.ymin) * 4096;
+            double tx = (x - b.xmin) / (b.xmax - b.xmin) * 4096,
+                   ty = (b.ymax - y) / (b.ymax - b.ymin) * 4096;
             assert_int_equal(got.n, 1);
-            if (fabs(got.features[0].first[0] - tx) > 0.53 || fabs(got.features[0].first[1] - ty) > 0.53)
+            if (fabs(got.features[0].first[0] - tx) > 0.53 ||
+                fabs(got.features[0].first[1] - ty) > 0.53)
                 fail_msg("z%d %f %f: %d,%d instead of %f,%f", z, lng, lat, got.features[0].first[0],
                          got.features[0].first[1], tx, ty);
             free(got.features);
@@ -367,8 +462,10 @@ static void test_attributes(void **state)
     table_tile(table, (struct mg_tile){0, 0, 0}, NULL, &got);
     assert_int_equal(got.n, 2);
     assert_true(got.features[0].has_id && got.features[0].id == 7);
-    assert_string_equal(got.features[0].tags, "s='x' d=0.5 n=9007199254740993u b=true day='1970-01-01'");
-    assert_false(got.features[1].has_id); /* a negative one cannot be an id: it stays an attribute */
+    assert_string_equal(got.features[0].tags,
+                        "s='x' d=0.5 n=9007199254740993u b=true day='1970-01-01'");
+    assert_false(
+        got.features[1].has_id); /* a negative one cannot be an id: it stays an attribute */
     assert_string_equal(got.features[1].tags, "id=-7i s='x' d=0.5 n=-3i day='1970-01-01'");
     free(got.features);
     mg_table_unref(&table);
@@ -424,8 +521,8 @@ static struct mg_table *many_points(int n, struct mg_bounds in)
     for (int i = 0; i < n; i++) {
         char name[24];
         wkb.len = 0;
-        mg_wkb_point(in.xmin + (in.xmax - in.xmin) * rand() / RAND_MAX, in.ymin + (in.ymax - in.ymin) * rand() / RAND_MAX,
-                     &wkb);
+        mg_wkb_point(in.xmin + (in.xmax - in.xmin) * rand() / RAND_MAX,
+                     in.ymin + (in.ymax - in.ymin) * rand() / RAND_MAX, &wkb);
         maker_set(&maker, 0, (struct mg_cell){.type = MG_CELL_BINARY, .s = {wkb.data, wkb.len}});
         maker_set(&maker, 1, CELL_INT(i));
         snprintf(name, sizeof name, "place number %d", i);
@@ -451,7 +548,8 @@ static void test_thinning(void **state)
     char expected[64];
     snprintf(expected, sizeof expected, "X-Moongate-Thinned: %zu/20000", some.n);
     assert_string_equal(some.header, expected);
-    /* The same input gives the same tile; less room a subset; and features come in the order of their rows. */
+    /* The same input gives the same tile; less room a subset; and features come in the order of
+     * their rows. */
     table_tile(table, tile, "max_bytes=100000", &again);
     assert_true(again.n == some.n && again.bytes == some.bytes);
     table_tile(table, tile, "max_bytes=50000", &fewer);
@@ -491,7 +589,8 @@ static void test_thinning(void **state)
     mg_table_unref(&table);
 }
 
-/* Random stars, some crossing themselves, in tiles of many zooms: what comes out is valid and oriented. */
+/* Random stars, some crossing themselves, in tiles of many zooms: what comes out is valid and
+ * oriented. */
 static void test_polygons_valid(void **state)
 {
     unsigned seed = 77;
@@ -504,7 +603,8 @@ static void test_polygons_valid(void **state)
         int z = rand() % 12;
         struct mg_tile tile = mg_tile_at(20, 40, z);
         struct mg_bounds b = mg_tile_bounds(tile);
-        double size = (b.xmax - b.xmin) * pow(10, rand() % 4 - 2), cx = b.xmin + (b.xmax - b.xmin) * rand() / RAND_MAX,
+        double size = (b.xmax - b.xmin) * pow(10, rand() % 4 - 2),
+               cx = b.xmin + (b.xmax - b.xmin) * rand() / RAND_MAX,
                cy = b.ymin + (b.ymax - b.ymin) * rand() / RAND_MAX;
         uint32_t head[2] = {1 + (rand() % 3 == 0), 0};
         mg_buf_init(&wkb, 0);
@@ -515,7 +615,8 @@ static void test_polygons_valid(void **state)
             double x[64], y[64], scale = r ? 0.3 : 1;
             mg_buf_put(&wkb, &n, 4);
             for (uint32_t i = 0; i < n; i++) {
-                double angle = 2 * M_PI * (round % 3 ? i : (double)rand()) / (n - 1), /* every third is a tangle */
+                double angle = 2 * M_PI * (round % 3 ? i : (double)rand()) /
+                               (n - 1), /* every third is a tangle */
                     radius = size * scale * (0.3 + 0.7 * rand() / RAND_MAX);
                 x[i] = i + 1 < n ? cx + radius * cos(angle) : x[0];
                 y[i] = i + 1 < n ? cy + radius * sin(angle) * 0.7 : y[0];
@@ -541,9 +642,10 @@ static void test_polygons_valid(void **state)
 /* Random bytes as geometry: a tile comes out. */
 static void test_mutations(void **state)
 {
-    static const char *const wkt[] = {"POINT(1 1)", "POLYGON((-60 -60,60 -60,60 60,-60 60,-60 -60))",
-                                      "MULTILINESTRING((0 0,100 10,3 4),(5 5,6 7))",
-                                      "GEOMETRYCOLLECTION(POINT(1 1),POLYGON((0 0,50 0,50 50,0 0)))"};
+    static const char *const wkt[] = {
+        "POINT(1 1)", "POLYGON((-60 -60,60 -60,60 60,-60 60,-60 -60))",
+        "MULTILINESTRING((0 0,100 10,3 4),(5 5,6 7))",
+        "GEOMETRYCOLLECTION(POINT(1 1),POLYGON((0 0,50 0,50 50,0 0)))"};
     (void)state;
     srand(5);
     for (int round = 0; round < 3000; round++) {
@@ -569,8 +671,9 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_geometries), cmocka_unit_test(test_positions),      cmocka_unit_test(test_attributes),
-        cmocka_unit_test(test_layers),     cmocka_unit_test(test_errors),         cmocka_unit_test(test_thinning),
+        cmocka_unit_test(test_geometries), cmocka_unit_test(test_positions),
+        cmocka_unit_test(test_attributes), cmocka_unit_test(test_layers),
+        cmocka_unit_test(test_errors),     cmocka_unit_test(test_thinning),
         cmocka_unit_test(test_mutations),  cmocka_unit_test(test_polygons_valid),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

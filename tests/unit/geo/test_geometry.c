@@ -10,7 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static struct mg_span span_of(const struct mg_buf *buf) { return (struct mg_span){buf->data, buf->len}; }
+static struct mg_span span_of(const struct mg_buf *buf)
+{
+    return (struct mg_span){buf->data, buf->len};
+}
 
 static struct mg_buf wkb_of(const char *wkt)
 {
@@ -39,12 +42,16 @@ static void test_transform(void **state)
         double x, y, to_x, to_y, within;
         const char *what;
     } rows[] = {
-        {"EPSG:4326", "EPSG:3857", 180, 0, 20037508.342789244, 0, 1e-6, "the antimeridian in metres"},
-        {"OGC:CRS84", "EPSG:3857", -34.9, -8, -3885050.230, -893463.751, 0.01, "Olinda by the formula"},
+        {"EPSG:4326", "EPSG:3857", 180, 0, 20037508.342789244, 0, 1e-6,
+         "the antimeridian in metres"},
+        {"OGC:CRS84", "EPSG:3857", -34.9, -8, -3885050.230, -893463.751, 0.01,
+         "Olinda by the formula"},
         {"EPSG:3857", "EPSG:4326", -3885050.230, -893463.751, -34.9, -8, 1e-7, "and back"},
-        {"EPSG:4326", "EPSG:32725", -33, 0, 500000, 10000000, 1e-3, "the middle of UTM 25S: x is easting"},
+        {"EPSG:4326", "EPSG:32725", -33, 0, 500000, 10000000, 1e-3,
+         "the middle of UTM 25S: x is easting"},
         {"EPSG:32725", "OGC:CRS84", 500000, 10000000, -33, 0, 1e-8, "and back: x is longitude"},
-        {"EPSG:2056", "EPSG:4326", 2600000, 1200000, 7.438632, 46.951083, 1e-4, "Bern's old observatory"},
+        {"EPSG:2056", "EPSG:4326", 2600000, 1200000, 7.438632, 46.951083, 1e-4,
+         "Bern's old observatory"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -61,13 +68,14 @@ static void test_transform(void **state)
 
 static void test_transform_errors(void **state)
 {
-    static const char *const unknown[] = {"EPSG:0", "EPSG:999999", "nonsense", "", "/etc/passwd", "http://localhost/",
-                                          "EPSG:4326x"};
+    static const char *const unknown[] = {"EPSG:0",      "EPSG:999999",       "nonsense",  "",
+                                          "/etc/passwd", "http://localhost/", "EPSG:4326x"};
     struct mg_transform *transform = (struct mg_transform *)1;
     struct mg_errmsg err;
     (void)state;
     for (size_t i = 0; i < sizeof unknown / sizeof *unknown; i++)
-        if (mg_transform_get(unknown[i], "EPSG:3857", &transform, &err) != MG_E_NO_CRS || !err.text[0])
+        if (mg_transform_get(unknown[i], "EPSG:3857", &transform, &err) != MG_E_NO_CRS ||
+            !err.text[0])
             fail_msg("\"%s\" is no CRS", unknown[i]);
     assert_ptr_equal(transform, (struct mg_transform *)1);
     assert_int_equal(mg_transform_get("EPSG:4326", "OGC:CRS84", &transform, &err), MG_OK);
@@ -88,8 +96,10 @@ static void test_transform_errors(void **state)
 static void test_transform_wkb(void **state)
 {
     struct mg_transform *transform = NULL;
-    struct mg_buf wkb = wkb_of("POLYGON Z ((500000 10000000 7,500010 10000000 7,500000 9999990 7,500000 10000000 7))"),
-                  out;
+    struct mg_buf
+        wkb = wkb_of(
+            "POLYGON Z ((500000 10000000 7,500010 10000000 7,500000 9999990 7,500000 10000000 7))"),
+        out;
     struct mg_bounds bounds;
     (void)state;
     mg_buf_init(&out, 0);
@@ -97,10 +107,13 @@ static void test_transform_wkb(void **state)
     assert_int_equal(mg_wkb_transform(transform, span_of(&wkb), &out, NULL), MG_OK);
     assert_true(mg_wkb_bounds(span_of(&out), &bounds));
     assert_true(fabs(bounds.xmin + 33) < 1e-6 && fabs(bounds.ymax) < 1e-6 && bounds.ymin < -1e-6);
-    assert_int_equal(mg_transform_bounds(transform, (struct mg_bounds){400000, 9000000, 600000, 9500000}, &bounds,
-                                         NULL), MG_OK);
+    assert_int_equal(mg_transform_bounds(transform,
+                                         (struct mg_bounds){400000, 9000000, 600000, 9500000},
+                                         &bounds, NULL),
+                     MG_OK);
     /* The edge bulges: the box of the corners alone would be too small. */
-    assert_true(bounds.xmin < -33.9 && bounds.xmax > -32.1 && bounds.ymin < -9 && bounds.ymax > -4.6);
+    assert_true(bounds.xmin < -33.9 && bounds.xmax > -32.1 && bounds.ymin < -9 &&
+                bounds.ymax > -4.6);
     mg_buf_fini(&wkb);
     mg_buf_fini(&out);
 }
@@ -111,9 +124,12 @@ static void test_utm(void **state)
         double lng, lat;
         const char *expected, *what;
     } rows[] = {
-        {-34.9, -8, "EPSG:32725", "Olinda"},      {7.4, 46.9, "EPSG:32632", "Bern"},
-        {-180, 10, "EPSG:32601", "the west end"}, {180, 10, "EPSG:32601", "the east end is the west end"},
-        {5, 60, "EPSG:32632", "Bergen"},          {20, 78, "EPSG:32633", "Svalbard"},
+        {-34.9, -8, "EPSG:32725", "Olinda"},
+        {7.4, 46.9, "EPSG:32632", "Bern"},
+        {-180, 10, "EPSG:32601", "the west end"},
+        {180, 10, "EPSG:32601", "the east end is the west end"},
+        {5, 60, "EPSG:32632", "Bergen"},
+        {20, 78, "EPSG:32633", "Svalbard"},
         {541, 10, "EPSG:32601", "turns around the world"},
     };
     (void)state;
@@ -139,7 +155,8 @@ static void test_unary(void **state)
         {MG_GEO_BOUNDARY, "LINESTRING(0 0,4 4)", "MULTIPOINT((0 0),(4 4))", "boundary"},
         {MG_GEO_SURFACE_POINT, BOX, "POINT(2 2)", "surface point"},
         {MG_GEO_VALID, "POLYGON((0 0,4 4,4 0,0 4,0 0))",
-         "MULTIPOLYGON(((2 2,4 4,4 0,2 2)),((0 0,0 4,2 2,0 0)))", "a bow tie becomes two triangles"},
+         "MULTIPOLYGON(((2 2,4 4,4 0,2 2)),((0 0,0 4,2 2,0 0)))",
+         "a bow tie becomes two triangles"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -171,7 +188,8 @@ static void test_binary(void **state)
         {MG_GEO_INTERSECTION, BOX, "POLYGON((2 2,6 2,6 6,2 6,2 2))", 4, "intersection"},
         {MG_GEO_UNION, BOX, "POLYGON((2 2,6 2,6 6,2 6,2 2))", 28, "union"},
         {MG_GEO_DIFFERENCE, BOX, "POLYGON((2 2,6 2,6 6,2 6,2 2))", 12, "difference"},
-        {MG_GEO_INTERSECTION, BOX, "POLYGON((0 0,4 4,4 0,0 4,0 0))", 8, "an invalid side is made valid first"},
+        {MG_GEO_INTERSECTION, BOX, "POLYGON((0 0,4 4,4 0,0 4,0 0))", 8,
+         "an invalid side is made valid first"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -207,7 +225,8 @@ static void test_predicates(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct mg_buf a = wkb_of(rows[i].a), b = wkb_of(rows[i].b);
         bool answer = !rows[i].expected;
-        if (mg_wkb_predicate(rows[i].op, span_of(&a), span_of(&b), &answer, NULL) || answer != rows[i].expected)
+        if (mg_wkb_predicate(rows[i].op, span_of(&a), span_of(&b), &answer, NULL) ||
+            answer != rows[i].expected)
             fail_msg("%s", rows[i].what);
         mg_buf_fini(&a);
         mg_buf_fini(&b);
@@ -233,7 +252,8 @@ static void test_shapes(void **state)
     assert_true(fabs(area - (16 + M_PI)) < 0.05);
     assert_int_equal(mg_wkb_buffer(span_of(&line), NAN, 8, &out, &err), MG_E_ARGUMENT);
     assert_int_equal(mg_wkb_simplify(span_of(&line), -1, true, &out, &err), MG_E_ARGUMENT);
-    assert_int_equal(mg_wkb_clip(span_of(&line), (struct mg_bounds){1, 1, 0, 0}, &out, &err), MG_E_ARGUMENT);
+    assert_int_equal(mg_wkb_clip(span_of(&line), (struct mg_bounds){1, 1, 0, 0}, &out, &err),
+                     MG_E_ARGUMENT);
     out.len = 0;
     mg_wkb_point(1.5, -2, &out);
     expect_wkt(&out, "POINT(1.5 -2)", "a point from numbers");
@@ -265,15 +285,26 @@ static void test_valid_on_grid(void **state)
 
 static void test_bad_text(void **state)
 {
-    static const char *const wkt[] = {"", "POINT", "POINT(1)", "POLYGON((0 0,1 1))", "CIRCLE(1 2)",
-                                      "GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION("
-                                      "GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION("
-                                      "GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION("
-                                      "POINT(1 1)))))))))))))"};
-    static const char *const json[] = {"", "{}", "[1]", "{\"type\":\"Point\"}", "{\"type\":\"Point\",\"coordinates\":1}",
-                                       "{\"type\":\"Polygon\",\"coordinates\":[[1,2]]}", "{\"type\":\"Circle\"}",
-                                       "{\"type\":\"LineString\",\"coordinates\":[[1,\"2\"],[3,4]]}",
-                                       "{\"type\":\"GeometryCollection\"}"};
+    static const char *const wkt[] = {
+        "",
+        "POINT",
+        "POINT(1)",
+        "POLYGON((0 0,1 1))",
+        "CIRCLE(1 2)",
+        "GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION("
+        "GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION("
+        "GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION(GEOMETRYCOLLECTION("
+        "POINT(1 1)))))))))))))"};
+    static const char *const json[] = {
+        "",
+        "{}",
+        "[1]",
+        "{\"type\":\"Point\"}",
+        "{\"type\":\"Point\",\"coordinates\":1}",
+        "{\"type\":\"Polygon\",\"coordinates\":[[1,2]]}",
+        "{\"type\":\"Circle\"}",
+        "{\"type\":\"LineString\",\"coordinates\":[[1,\"2\"],[3,4]]}",
+        "{\"type\":\"GeometryCollection\"}"};
     struct mg_buf out;
     struct mg_errmsg err;
     (void)state;

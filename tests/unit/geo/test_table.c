@@ -1,4 +1,5 @@
-/* Tables: what import refuses, what a cell reads as, taking rows, the stored form and its mutations. */
+/* Tables: what import refuses, what a cell reads as, taking rows, the stored form and its
+ * mutations. */
 #include "moongate/table.h"
 
 #include <setjmp.h>
@@ -11,8 +12,14 @@
 #include <stdlib.h>
 
 /* A foreign producer: everything static, released by marking. */
-static void release_schema(struct ArrowSchema *schema) { schema->release = NULL; }
-static void release_array(struct ArrowArray *array) { array->release = NULL; }
+static void release_schema(struct ArrowSchema *schema)
+{
+    schema->release = NULL;
+}
+static void release_array(struct ArrowArray *array)
+{
+    array->release = NULL;
+}
 
 struct foreign {
     struct ArrowSchema top_schema, schema, child_schema, *columns[1], *children[1];
@@ -21,22 +28,29 @@ struct foreign {
 };
 
 /* One column of `format` with up to three buffers. */
-static void foreign_init(struct foreign *f, const char *format, int64_t length, int n_buffers, const void *b0,
-                         const void *b1, const void *b2)
+static void foreign_init(struct foreign *f, const char *format, int64_t length, int n_buffers,
+                         const void *b0, const void *b1, const void *b2)
 {
     *f = (struct foreign){0};
     f->schema = (struct ArrowSchema){.format = format, .name = "c", .release = release_schema};
     f->columns[0] = &f->schema;
-    f->top_schema = (struct ArrowSchema){.format = "+s", .name = "", .n_children = 1, .children = f->columns,
+    f->top_schema = (struct ArrowSchema){.format = "+s",
+                                         .name = "",
+                                         .n_children = 1,
+                                         .children = f->columns,
                                          .release = release_schema};
     f->buffers[0] = b0;
     f->buffers[1] = b1;
     f->buffers[2] = b2;
-    f->array = (struct ArrowArray){.length = length, .n_buffers = n_buffers, .buffers = f->buffers,
-                                   .release = release_array};
+    f->array = (struct ArrowArray){
+        .length = length, .n_buffers = n_buffers, .buffers = f->buffers, .release = release_array};
     f->arrays[0] = &f->array;
-    f->top = (struct ArrowArray){.length = length, .n_buffers = 1, .buffers = f->top_buffers, .n_children = 1,
-                                 .children = f->arrays, .release = release_array};
+    f->top = (struct ArrowArray){.length = length,
+                                 .n_buffers = 1,
+                                 .buffers = f->top_buffers,
+                                 .n_children = 1,
+                                 .children = f->arrays,
+                                 .release = release_array};
 }
 
 static enum mg_err foreign_import(struct foreign *f, const char *geometry, struct mg_table **out,
@@ -54,19 +68,58 @@ static const int32_t offsets[] = {0, 1, 3, 3};
 static const int64_t longs[] = {1, -2, 9007199254740993};
 static const char letters[] = "abc";
 
-static void bad_null_buffer(struct foreign *f) { f->buffers[1] = NULL; }
-static void bad_count(struct foreign *f) { f->array.n_buffers = 1; }
-static void bad_length(struct foreign *f) { f->array.length = -1; }
-static void bad_huge(struct foreign *f) { f->array.length = INT64_MAX; }
-static void bad_offset(struct foreign *f) { f->array.offset = -1; }
-static void bad_short(struct foreign *f) { f->top.length = 4; }
-static void bad_nulls(struct foreign *f) { f->array.null_count = 4; }
-static void bad_format(struct foreign *f) { f->schema.format = "+us:0"; }
-static void bad_no_format(struct foreign *f) { f->schema.format = NULL; }
-static void bad_released(struct foreign *f) { f->array.release = NULL; }
-static void bad_released_schema(struct foreign *f) { f->schema.release = NULL; }
-static void bad_children(struct foreign *f) { f->schema.n_children = 1; }
-static void bad_batch_children(struct foreign *f) { f->top.n_children = 2; }
+static void bad_null_buffer(struct foreign *f)
+{
+    f->buffers[1] = NULL;
+}
+static void bad_count(struct foreign *f)
+{
+    f->array.n_buffers = 1;
+}
+static void bad_length(struct foreign *f)
+{
+    f->array.length = -1;
+}
+static void bad_huge(struct foreign *f)
+{
+    f->array.length = INT64_MAX;
+}
+static void bad_offset(struct foreign *f)
+{
+    f->array.offset = -1;
+}
+static void bad_short(struct foreign *f)
+{
+    f->top.length = 4;
+}
+static void bad_nulls(struct foreign *f)
+{
+    f->array.null_count = 4;
+}
+static void bad_format(struct foreign *f)
+{
+    f->schema.format = "+us:0";
+}
+static void bad_no_format(struct foreign *f)
+{
+    f->schema.format = NULL;
+}
+static void bad_released(struct foreign *f)
+{
+    f->array.release = NULL;
+}
+static void bad_released_schema(struct foreign *f)
+{
+    f->schema.release = NULL;
+}
+static void bad_children(struct foreign *f)
+{
+    f->schema.n_children = 1;
+}
+static void bad_batch_children(struct foreign *f)
+{
+    f->top.n_children = 2;
+}
 static void bad_descending(struct foreign *f)
 {
     static const int32_t wrong[] = {0, 3, 1, 3};
@@ -90,11 +143,13 @@ static void bad_no_data(struct foreign *f)
 static void bad_index(struct foreign *f)
 {
     static const int32_t word_offsets[] = {0, 1, 2};
-    f->schema.dictionary = &f->child_schema; /* three indices into two words: 9007199254740993 is none */
+    f->schema.dictionary =
+        &f->child_schema; /* three indices into two words: 9007199254740993 is none */
     f->child_schema = (struct ArrowSchema){.format = "u", .release = release_schema};
     f->words[1] = word_offsets;
     f->words[2] = letters;
-    f->dictionary = (struct ArrowArray){.length = 2, .n_buffers = 3, .buffers = f->words, .release = release_array};
+    f->dictionary = (struct ArrowArray){
+        .length = 2, .n_buffers = 3, .buffers = f->words, .release = release_array};
     f->array.dictionary = &f->dictionary;
 }
 static void bad_float_index(struct foreign *f)
@@ -219,12 +274,15 @@ static void test_cells(void **state)
         {"U", 3, NULL, large, letters, "\"a\" \"bc\" \"\" ", "large strings"},
         {"z", 3, NULL, offsets, letters, "\"YQ==\" \"YmM=\" \"\" ", "binary is base64"},
         {"w:1", 2, NULL, letters, NULL, "\"YQ==\" \"Yg==\" \"Yw==\" ", "fixed-size binary"},
-        {"tdD", 2, NULL, days, NULL, "\"1970-01-01\" \"1969-12-31\" \"2022-01-08\" ", "days are dates"},
-        {"tdm", 2, NULL, millis, NULL, "\"1969-12-31\" \"1970-01-02\" \"1970-01-01\" ", "milliseconds are dates"},
+        {"tdD", 2, NULL, days, NULL, "\"1970-01-01\" \"1969-12-31\" \"2022-01-08\" ",
+         "days are dates"},
+        {"tdm", 2, NULL, millis, NULL, "\"1969-12-31\" \"1970-01-02\" \"1970-01-01\" ",
+         "milliseconds are dates"},
         {"tsu:", 2, NULL, micros, NULL,
          "\"1970-01-01T00:00:00\" \"1969-12-31T23:59:59.999999\" \"2020-09-13T12:26:40.123456\" ",
          "microseconds, also before 1970"},
-        {"tss:UTC", 2, NULL, seconds, NULL, "\"1970-01-01T00:00:00Z\" null \"2000-02-29T00:00:00Z\" ",
+        {"tss:UTC", 2, NULL, seconds, NULL,
+         "\"1970-01-01T00:00:00Z\" null \"2000-02-29T00:00:00Z\" ",
          "a zone is Z, overflow is null"},
         {"tts", 2, NULL, clock, NULL, "\"00:00:00\" \"23:59:59\" null ", "times of day"},
         {"d:10,2", 2, NULL, decimals, NULL, "123.45 -0.05 \"184467440737095516160000000000.00\" ",
@@ -276,12 +334,14 @@ static void test_nested(void **state)
     f.array.children = f.child_arrays;
     f.child_arrays[0] = &f.child;
     f.child_buffers[1] = longs;
-    f.child = (struct ArrowArray){.length = 3, .n_buffers = 2, .buffers = f.child_buffers, .release = release_array};
+    f.child = (struct ArrowArray){
+        .length = 3, .n_buffers = 2, .buffers = f.child_buffers, .release = release_array};
     assert_int_equal(foreign_import(&f, NULL, &table, NULL), MG_OK);
     mg_buf_init(&text, 0);
     json_of(table, 0, &text);
     assert_string_equal(text.data, "[1] [-2,9007199254740993] [] ");
-    assert_int_equal(mg_table_take(table, (const int64_t[]){2, 1}, 2, NULL, 0, &taken, NULL), MG_OK);
+    assert_int_equal(mg_table_take(table, (const int64_t[]){2, 1}, 2, NULL, 0, &taken, NULL),
+                     MG_OK);
     text.len = 0;
     json_of(taken, 0, &text);
     assert_string_equal(text.data, "[] [-2,9007199254740993] ");
@@ -306,7 +366,8 @@ static void test_dictionary(void **state)
     mg_buf_init(&text, 0);
     json_of(table, 0, &text);
     assert_string_equal(text.data, "\"bc\" \"a\" \"bc\" ");
-    assert_int_equal(mg_table_take(table, (const int64_t[]){1, 1, 0}, 3, NULL, 0, &taken, NULL), MG_OK);
+    assert_int_equal(mg_table_take(table, (const int64_t[]){1, 1, 0}, 3, NULL, 0, &taken, NULL),
+                     MG_OK);
     text.len = 0;
     json_of(taken, 0, &text);
     assert_string_equal(text.data, "\"a\" \"a\" \"bc\" ");
@@ -319,17 +380,24 @@ static struct mg_table *build(int64_t rows)
 {
     struct mg_table_builder *builder = mg_table_builder_new("EPSG:4326");
     struct mg_table *table = NULL;
-    int b = mg_table_builder_column(builder, "b", MG_COL_BOOL), i = mg_table_builder_column(builder, "i", MG_COL_INT64),
-        d = mg_table_builder_column(builder, "d", MG_COL_DOUBLE), s = mg_table_builder_column(builder, "s", MG_COL_STRING),
-        g = mg_table_builder_column(builder, "g", MG_COL_WKB), day = mg_table_builder_column(builder, "day", MG_COL_DATE);
+    int b = mg_table_builder_column(builder, "b", MG_COL_BOOL),
+        i = mg_table_builder_column(builder, "i", MG_COL_INT64),
+        d = mg_table_builder_column(builder, "d", MG_COL_DOUBLE),
+        s = mg_table_builder_column(builder, "s", MG_COL_STRING),
+        g = mg_table_builder_column(builder, "g", MG_COL_WKB),
+        day = mg_table_builder_column(builder, "day", MG_COL_DATE);
     assert_int_equal(mg_table_builder_column(builder, "b", MG_COL_BOOL), -1);
     for (int64_t row = 0; row < rows; row++) {
         mg_table_builder_set(builder, b, &(struct mg_cell){.type = MG_CELL_BOOL, .b = row % 2});
-        mg_table_builder_set(builder, i, &(struct mg_cell){.type = MG_CELL_DOUBLE, .d = row % 3 ? (double)row : 0.5});
+        mg_table_builder_set(
+            builder, i,
+            &(struct mg_cell){.type = MG_CELL_DOUBLE, .d = row % 3 ? (double)row : 0.5});
         mg_table_builder_set(builder, d, &(struct mg_cell){.type = MG_CELL_INT, .i = row});
         if (row % 2)
-            mg_table_builder_set(builder, s, &(struct mg_cell){.type = MG_CELL_STRING, .s = MG_SPAN("x\"y")});
-        mg_table_builder_set(builder, g, &(struct mg_cell){.type = MG_CELL_BINARY, .s = MG_SPAN("\1\2\3")});
+            mg_table_builder_set(builder, s,
+                                 &(struct mg_cell){.type = MG_CELL_STRING, .s = MG_SPAN("x\"y")});
+        mg_table_builder_set(builder, g,
+                             &(struct mg_cell){.type = MG_CELL_BINARY, .s = MG_SPAN("\1\2\3")});
         mg_table_builder_set(builder, day, &(struct mg_cell){.type = MG_CELL_DATE, .i = row});
         mg_table_builder_row(builder);
     }
@@ -376,14 +444,18 @@ static void test_take(void **state)
     struct mg_buf text;
     (void)state;
     mg_buf_init(&text, 0);
-    assert_int_equal(mg_table_take(table, (const int64_t[]){4, 0, 3}, 3, (const int[]){2, 4}, 2, &taken, NULL), MG_OK);
+    assert_int_equal(
+        mg_table_take(table, (const int64_t[]){4, 0, 3}, 3, (const int[]){2, 4}, 2, &taken, NULL),
+        MG_OK);
     assert_int_equal(taken->geometry, 1);
     assert_int_equal(taken->rows, 3);
     json_of(taken, 0, &text);
     assert_string_equal(text.data, "4 0 3 ");
     mg_table_unref(&taken);
-    assert_int_equal(mg_table_take(table, (const int64_t[]){5}, 1, NULL, 0, &taken, &err), MG_E_ARGUMENT);
-    assert_int_equal(mg_table_take(table, NULL, 0, (const int[]){6}, 1, &taken, &err), MG_E_ARGUMENT);
+    assert_int_equal(mg_table_take(table, (const int64_t[]){5}, 1, NULL, 0, &taken, &err),
+                     MG_E_ARGUMENT);
+    assert_int_equal(mg_table_take(table, NULL, 0, (const int[]){6}, 1, &taken, &err),
+                     MG_E_ARGUMENT);
     assert_null(taken);
     mg_buf_fini(&text);
     mg_table_unref(&table);
@@ -415,7 +487,8 @@ static void test_restore_mutations(void **state)
         memcpy(bytes, stored.data, len);
         for (uint64_t i = 0, n = next_random(&seed) % 4; i < n && len; i++) {
             size_t at = next_random(&seed) % (round % 2 ? len : len < 300 ? len : 300);
-            bytes[at] = (char)(next_random(&seed) % 3 ? next_random(&seed) : next_random(&seed) % 4);
+            bytes[at] =
+                (char)(next_random(&seed) % 3 ? next_random(&seed) : next_random(&seed) % 4);
         }
         if (!mg_table_restore((struct mg_span){bytes, len}, &back, NULL)) {
             struct mg_buf text;
@@ -437,8 +510,9 @@ static void test_restore_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_import_refuses), cmocka_unit_test(test_import_geometry), cmocka_unit_test(test_cells),
-        cmocka_unit_test(test_nested),         cmocka_unit_test(test_dictionary),      cmocka_unit_test(test_builder),
+        cmocka_unit_test(test_import_refuses), cmocka_unit_test(test_import_geometry),
+        cmocka_unit_test(test_cells),          cmocka_unit_test(test_nested),
+        cmocka_unit_test(test_dictionary),     cmocka_unit_test(test_builder),
         cmocka_unit_test(test_take),           cmocka_unit_test(test_restore_mutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* Reading vectors from files that the test writes: bounds, columns, where, limits, a changed file, errors. */
+/* Reading vectors from files that the test writes: bounds, columns, where, limits, a changed file,
+ * errors. */
 #include "moongate/vector_read.h"
 
 #include "geo/layer_cache.h"
@@ -27,13 +28,17 @@ static const char *write_file(const char *name, const char *text)
     return path;
 }
 
-#define FEATURE(id, x, y) \
-    "{\"type\":\"Feature\",\"properties\":{\"n\":" #id ",\"name\":\"p" #id "\"},\"geometry\":{\"type\":\"Point\"," \
+#define FEATURE(id, x, y)                                                  \
+    "{\"type\":\"Feature\",\"properties\":{\"n\":" #id ",\"name\":\"p" #id \
+    "\"},\"geometry\":{\"type\":\"Point\","                                \
     "\"coordinates\":[" #x "," #y "]}}"
 #define COLLECTION(features) "{\"type\":\"FeatureCollection\",\"features\":[" features "]}"
-static const char points[] = COLLECTION(FEATURE(0, 0, 0) "," FEATURE(1, 10, 10) "," FEATURE(2, 179, 0) ","
-                                        FEATURE(3, -179, 1) "," FEATURE(4, 10.5, 10.5) ","
-                                        "{\"type\":\"Feature\",\"properties\":{\"n\":5},\"geometry\":null}");
+static const char points[] =
+    COLLECTION(FEATURE(0, 0, 0) "," FEATURE(1, 10, 10) "," FEATURE(2, 179, 0) "," FEATURE(
+        3, -179,
+        1) "," FEATURE(4, 10.5,
+                       10.5) ","
+                             "{\"type\":\"Feature\",\"properties\":{\"n\":5},\"geometry\":null}");
 
 /* The column n of what was read: "1,4". */
 static void numbers(const struct mg_table *table, char *out, size_t size)
@@ -77,8 +82,10 @@ static void test_select(void **state)
     for (int pass = 0; pass < 2; pass++) /* read, then kept */
         for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
             bool bounded = rows[i].bounds.xmin != 0 || rows[i].bounds.xmax != 0;
-            struct mg_vector_options options = {.degrees = bounded ? &rows[i].bounds : NULL, .where = rows[i].where,
-                                                .limit = rows[i].limit, .max_rows = 100};
+            struct mg_vector_options options = {.degrees = bounded ? &rows[i].bounds : NULL,
+                                                .where = rows[i].where,
+                                                .limit = rows[i].limit,
+                                                .max_rows = 100};
             struct mg_table *table = NULL;
             struct mg_errmsg err = {0};
             char found[64];
@@ -128,7 +135,8 @@ static void test_errors(void **state)
     assert_int_equal(mg_vector_read(path, &options, &table, &err), MG_E_ARGUMENT);
     assert_non_null(strstr(err.text, "errors"));
     options = (struct mg_vector_options){0};
-    assert_int_equal(mg_vector_read("/nonexistent/a.geojson", &options, &table, &err), MG_E_NO_FILE);
+    assert_int_equal(mg_vector_read("/nonexistent/a.geojson", &options, &table, &err),
+                     MG_E_NO_FILE);
     path = write_file("broken.geojson", "{\"type\":\"FeatureCollection\",\"features\":[{");
     assert_int_equal(mg_vector_read(path, &options, &table, &err), MG_E_BAD_FILE);
     assert_null(table);
@@ -158,9 +166,10 @@ static void test_crs(void **state)
     assert_int_equal(mg_vector_read(path, &options, &table, &err), MG_OK);
     assert_int_equal(table->rows, 2);
     mg_table_unref(&table);
-    static const char topology[] =
-        "{\"type\":\"Topology\",\"objects\":{\"land\":{\"type\":\"GeometryCollection\",\"geometries\":[{\"type\":"
-        "\"Polygon\",\"arcs\":[[0]],\"properties\":{\"n\":7}}]}},\"arcs\":[[[0,0],[4,0],[4,4],[0,0]]]}";
+    static const char topology[] = "{\"type\":\"Topology\",\"objects\":{\"land\":{\"type\":"
+                                   "\"GeometryCollection\",\"geometries\":[{\"type\":"
+                                   "\"Polygon\",\"arcs\":[[0]],\"properties\":{\"n\":7}}]}},"
+                                   "\"arcs\":[[[0,0],[4,0],[4,4],[0,0]]]}";
     path = write_file("land.json", topology);
     options = (struct mg_vector_options){0};
     if (mg_vector_read(path, &options, &table, &err))
@@ -232,13 +241,15 @@ static void test_index(void **state)
         struct mg_rtree *tree = mg_rtree_new(boxes, (uint32_t)n);
         assert_non_null(tree);
         for (int q = 0; q < 50; q++) {
-            double x = rand() % 1000 - 50, y = rand() % 1000 - 50, size = rand() % (q % 5 ? 100 : 2000);
+            double x = rand() % 1000 - 50, y = rand() % 1000 - 50,
+                   size = rand() % (q % 5 ? 100 : 2000);
             struct mg_bounds query = {x, y, x + size, y + size};
             memset(&counted, 0, sizeof counted);
             mg_rtree_query(tree, query, count, &counted);
             for (int i = 0; i < n; i++) {
                 bool meets = boxes[i].xmin <= boxes[i].xmax && boxes[i].xmin <= query.xmax &&
-                             boxes[i].xmax >= query.xmin && boxes[i].ymin <= query.ymax && boxes[i].ymax >= query.ymin;
+                             boxes[i].xmax >= query.xmin && boxes[i].ymin <= query.ymax &&
+                             boxes[i].ymax >= query.ymin;
                 if (counted.hits[i] != (uint32_t)meets)
                     fail_msg("of %d boxes number %d is hit %u times", n, i, counted.hits[i]);
             }
@@ -257,8 +268,9 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const files[] = {"points.geojson", "columns.geojson", "errors.geojson", "broken.geojson",
-                                        "utm.csv",        "land.json",       "changed.geojson", "info.geojson"};
+    static const char *const files[] = {"points.geojson",  "columns.geojson", "errors.geojson",
+                                        "broken.geojson",  "utm.csv",         "land.json",
+                                        "changed.geojson", "info.geojson"};
     char path[128];
     (void)state;
     layer_cache_clear();
@@ -272,8 +284,9 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_select), cmocka_unit_test(test_columns), cmocka_unit_test(test_errors),
-        cmocka_unit_test(test_crs),    cmocka_unit_test(test_changed), cmocka_unit_test(test_info),
+        cmocka_unit_test(test_select),  cmocka_unit_test(test_columns),
+        cmocka_unit_test(test_errors),  cmocka_unit_test(test_crs),
+        cmocka_unit_test(test_changed), cmocka_unit_test(test_info),
         cmocka_unit_test(test_index),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

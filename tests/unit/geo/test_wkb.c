@@ -20,7 +20,10 @@ static struct mg_buf wkb_of(const char *wkt)
     return buf;
 }
 
-static struct mg_span span_of(const struct mg_buf *buf) { return (struct mg_span){buf->data, buf->len}; }
+static struct mg_span span_of(const struct mg_buf *buf)
+{
+    return (struct mg_span){buf->data, buf->len};
+}
 
 static const struct {
     const char *wkt, *json;
@@ -29,23 +32,49 @@ static const struct {
     const char *what;
 } shapes[] = {
     {"POINT(1 2)", "{\"type\":\"Point\",\"coordinates\":[1,2]}", 1, {1, 2, 1, 2}, "a point"},
-    {"POINT Z (1 2 3.5)", "{\"type\":\"Point\",\"coordinates\":[1,2,3.5]}", 1, {1, 2, 1, 2}, "a height is kept"},
+    {"POINT Z (1 2 3.5)",
+     "{\"type\":\"Point\",\"coordinates\":[1,2,3.5]}",
+     1,
+     {1, 2, 1, 2},
+     "a height is kept"},
     {"POINT EMPTY", "{\"type\":\"Point\",\"coordinates\":[]}", 1, {1, 0, 0, 0}, "an empty point"},
-    {"LINESTRING(0 0,1.25 -3)", "{\"type\":\"LineString\",\"coordinates\":[[0,0],[1.25,-3]]}", 2, {0, -3, 1.25, 0},
+    {"LINESTRING(0 0,1.25 -3)",
+     "{\"type\":\"LineString\",\"coordinates\":[[0,0],[1.25,-3]]}",
+     2,
+     {0, -3, 1.25, 0},
      "a line"},
     {"POLYGON((0 0,0 4,4 4,4 0,0 0),(1 1,2 1,2 2,1 2,1 1))",
-     "{\"type\":\"Polygon\",\"coordinates\":[[[0,0],[4,0],[4,4],[0,4],[0,0]],[[1,1],[1,2],[2,2],[2,1],[1,1]]]}", 3,
-     {0, 0, 4, 4}, "rings are turned as RFC 7946 wants"},
-    {"MULTIPOINT((1 2),(3 4))", "{\"type\":\"MultiPoint\",\"coordinates\":[[1,2],[3,4]]}", 4, {1, 2, 3, 4},
+     "{\"type\":\"Polygon\",\"coordinates\":[[[0,0],[4,0],[4,4],[0,4],[0,0]],[[1,1],[1,2],[2,2],[2,"
+     "1],[1,1]]]}",
+     3,
+     {0, 0, 4, 4},
+     "rings are turned as RFC 7946 wants"},
+    {"MULTIPOINT((1 2),(3 4))",
+     "{\"type\":\"MultiPoint\",\"coordinates\":[[1,2],[3,4]]}",
+     4,
+     {1, 2, 3, 4},
      "a multipoint"},
     {"MULTILINESTRING((0 0,1 1),(5 5,6 7))",
-     "{\"type\":\"MultiLineString\",\"coordinates\":[[[0,0],[1,1]],[[5,5],[6,7]]]}", 5, {0, 0, 6, 7}, "lines"},
-    {"MULTIPOLYGON(((0 0,4 0,4 4,0 0)))", "{\"type\":\"MultiPolygon\",\"coordinates\":[[[[0,0],[4,0],[4,4],[0,0]]]]}", 6,
-     {0, 0, 4, 4}, "a multipolygon"},
+     "{\"type\":\"MultiLineString\",\"coordinates\":[[[0,0],[1,1]],[[5,5],[6,7]]]}",
+     5,
+     {0, 0, 6, 7},
+     "lines"},
+    {"MULTIPOLYGON(((0 0,4 0,4 4,0 0)))",
+     "{\"type\":\"MultiPolygon\",\"coordinates\":[[[[0,0],[4,0],[4,4],[0,0]]]]}",
+     6,
+     {0, 0, 4, 4},
+     "a multipolygon"},
     {"GEOMETRYCOLLECTION(POINT(1 2),LINESTRING(0 0,1 1))",
      "{\"type\":\"GeometryCollection\",\"geometries\":[{\"type\":\"Point\",\"coordinates\":[1,2]},"
-     "{\"type\":\"LineString\",\"coordinates\":[[0,0],[1,1]]}]}", 7, {0, 0, 1, 2}, "a collection"},
-    {"GEOMETRYCOLLECTION EMPTY", "{\"type\":\"GeometryCollection\",\"geometries\":[]}", 7, {1, 0, 0, 0}, "nothing"},
+     "{\"type\":\"LineString\",\"coordinates\":[[0,0],[1,1]]}]}",
+     7,
+     {0, 0, 1, 2},
+     "a collection"},
+    {"GEOMETRYCOLLECTION EMPTY",
+     "{\"type\":\"GeometryCollection\",\"geometries\":[]}",
+     7,
+     {1, 0, 0, 0},
+     "nothing"},
 };
 enum { N_SHAPES = sizeof shapes / sizeof *shapes };
 
@@ -63,14 +92,16 @@ static void test_text(void **state)
             fail_msg("%s: WKT is %s", shapes[i].what, text.data);
         if (mg_wkb_to_geojson(span_of(&wkb), 7, &json) || strcmp(json.data, shapes[i].json) != 0)
             fail_msg("%s: GeoJSON is %s", shapes[i].what, json.data);
-        if (mg_wkb_from_geojson(mg_span(shapes[i].json), &back, NULL) || mg_wkb_check(span_of(&back), NULL))
+        if (mg_wkb_from_geojson(mg_span(shapes[i].json), &back, NULL) ||
+            mg_wkb_check(span_of(&back), NULL))
             fail_msg("%s: GeoJSON is read back", shapes[i].what);
         json.len = 0;
         if (mg_wkb_to_geojson(span_of(&back), 7, &json) || strcmp(json.data, shapes[i].json) != 0)
             fail_msg("%s: GeoJSON there and back is %s", shapes[i].what, json.data);
         if (mg_wkb_type(span_of(&wkb)) != shapes[i].type)
             fail_msg("%s: the type", shapes[i].what);
-        bool any = mg_wkb_bounds(span_of(&wkb), &bounds), wanted = shapes[i].bounds.xmin <= shapes[i].bounds.xmax;
+        bool any = mg_wkb_bounds(span_of(&wkb), &bounds),
+             wanted = shapes[i].bounds.xmin <= shapes[i].bounds.xmax;
         if (any != wanted || (any && memcmp(&bounds, &shapes[i].bounds, sizeof bounds) != 0))
             fail_msg("%s: bounds", shapes[i].what);
         mg_buf_fini(&wkb);
@@ -119,8 +150,10 @@ static void test_check(void **state)
         {MG_SPAN("\1\1\0\0\0"), false, "a point without coordinates"},
         {MG_SPAN("\2\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), false, "an unknown byte order"},
         {MG_SPAN("\0\0\0\0\1\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), true, "big-endian"},
-        {MG_SPAN("\1\1\0\0\x20\xE6\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), true, "EWKB with an SRID"},
-        {MG_SPAN("\1\1\0\0\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), true, "EWKB with Z"},
+        {MG_SPAN("\1\1\0\0\x20\xE6\x10\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), true,
+         "EWKB with an SRID"},
+        {MG_SPAN("\1\1\0\0\x80\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0"), true,
+         "EWKB with Z"},
         {MG_SPAN("\1\2\0\0\0\xFF\xFF\xFF\xFF"), false, "a count beyond the bytes"},
         {MG_SPAN("\1\7\0\0\0\xFF\xFF\xFF\x7F"), false, "a collection's count beyond the bytes"},
         {MG_SPAN("\1\2\0\0\0\0\0\0\0"), true, "an empty line"},
@@ -155,10 +188,13 @@ static void test_meets_box(void **state)
         {"LINESTRING(-5 5,15 5)", true, "a line through without a vertex inside"},
         {"LINESTRING(-5 8,3 16)", false, "a line past the corner, its box overlapping"},
         {"POLYGON((-10 -10,30 -10,30 30,-10 30,-10 -10))", true, "a polygon around"},
-        {"POLYGON((-10 -10,30 -10,30 30,-10 30,-10 -10),(-5 -5,-5 20,20 20,20 -5,-5 -5))", false, "the box in a hole"},
+        {"POLYGON((-10 -10,30 -10,30 30,-10 30,-10 -10),(-5 -5,-5 20,20 20,20 -5,-5 -5))", false,
+         "the box in a hole"},
         {"POLYGON((-20 5,-1 30,30 30,-20 5))", false, "a triangle beside"},
-        {"MULTIPOLYGON(((50 50,60 50,60 60,50 50)),((-1 -1,20 -1,20 20,-1 20,-1 -1)))", true, "the second polygon"},
-        {"MULTIPOLYGON(((-9 -9,30 -9,30 30,-9 30,-9 -9)),((50 50,60 50,60 60,50 50)))", true, "the first polygon"},
+        {"MULTIPOLYGON(((50 50,60 50,60 60,50 50)),((-1 -1,20 -1,20 20,-1 20,-1 -1)))", true,
+         "the second polygon"},
+        {"MULTIPOLYGON(((-9 -9,30 -9,30 30,-9 30,-9 -9)),((50 50,60 50,60 60,50 50)))", true,
+         "the first polygon"},
         {"POINT EMPTY", false, "nothing"},
     };
     (void)state;
@@ -218,7 +254,8 @@ static void test_mutations(void **state)
             memcpy(bytes, wkb.data, len);
             for (uint64_t k = 0, n = next_random(&seed) % 4; k < n && len; k++) {
                 size_t at = next_random(&seed) % len;
-                bytes[at] = (char)(next_random(&seed) % 2 ? next_random(&seed) : next_random(&seed) % 8);
+                bytes[at] =
+                    (char)(next_random(&seed) % 2 ? next_random(&seed) : next_random(&seed) % 8);
             }
             read_all((struct mg_span){bytes, len});
             free(bytes);
@@ -240,8 +277,9 @@ static void test_mutations(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),      cmocka_unit_test(test_fixed),     cmocka_unit_test(test_check),
-        cmocka_unit_test(test_meets_box), cmocka_unit_test(test_mutations),
+        cmocka_unit_test(test_text),      cmocka_unit_test(test_fixed),
+        cmocka_unit_test(test_check),     cmocka_unit_test(test_meets_box),
+        cmocka_unit_test(test_mutations),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
