@@ -116,18 +116,19 @@ enum mg_err mg_data_dir(const struct mg_config *config, char *out, size_t size, 
     }
 }
 
-/* "server" of ~/.moongate/credentials, which serve writes. */
-static bool server_of_credentials(char *out, size_t size)
+/* "server" of ~/.moongate/credentials, which serve writes, where it is a server of this data directory. */
+static bool server_of_credentials(const struct mg_config *config, char *out, size_t size)
 {
-    char path[4200];
+    char path[4200], data[1024];
     const char *home = home_dir();
     snprintf(path, sizeof path, "%s/.moongate/credentials", home ? home : "");
     json_t *json = home ? json_load_file(path, 0, NULL) : NULL;
-    const char *server = mg_json_str(json, "server", NULL);
-    if (server)
+    const char *server = mg_json_str(json, "server", NULL), *of = mg_json_str(json, "data", NULL);
+    bool ours = server && of && mg_data_dir_name(config, data, sizeof data, NULL) == MG_OK && strcmp(of, data) == 0;
+    if (ours)
         snprintf(out, size, "%s", server);
     json_decref(json);
-    return server != NULL;
+    return ours;
 }
 
 void mg_cli_base_url(const struct mg_config *config, char *out, size_t size)
@@ -137,7 +138,7 @@ void mg_cli_base_url(const struct mg_config *config, char *out, size_t size)
     bool any = port && (strncmp(listen, "0.0.0.0:", 8) == 0 || strncmp(listen, "[::]:", 5) == 0 || port == listen);
     if (config->public_url)
         snprintf(out, size, "%s", config->public_url);
-    else if (strcmp(listen, usual) != 0 || !server_of_credentials(out, size))
+    else if (strcmp(listen, usual) != 0 || !server_of_credentials(config, out, size))
         snprintf(out, size, "http://%s%s", any ? "localhost" : listen, any ? port : "");
     size_t len = strlen(out);
     while (len && out[len - 1] == '/')

@@ -217,7 +217,8 @@ static bool check_data(struct doctor *doctor)
     if (!writable)
         line(doctor, FAIL, "data directory", "give yourself the right to write there, or choose another with --data", "%s: %s",
              there, strerror(errno));
-    else if (exists && (st.st_mode & S_IRWXO) != 0)
+    else if (exists && (st.st_mode & S_IRWXO & ~(geteuid() == 0 ? S_IXOTH : 0u)) != 0)
+        /* root's server lets its unprivileged children pass through */
         line(doctor, WARN, "data directory", "others can enter it: chmod 700", "%s (mode %o)", dir, st.st_mode & 0777u);
     else
         line(doctor, GOOD, "data directory", "", "%s%s", dir, exists ? "" : " (will be made)");

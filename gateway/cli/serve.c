@@ -101,7 +101,8 @@ static void write_credentials(const char *base_url, const char *data_dir)
         mkdir(path, 0700);
         snprintf(path, sizeof path, "%s/.moongate/credentials", home);
         int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-        if (fd < 0 || dprintf(fd, "{\"server\": \"%s\", \"token\": \"%s\"}\n", base_url, token.text) < 0)
+        if (fd < 0 || dprintf(fd, "{\"server\": \"%s\", \"token\": \"%s\", \"data\": \"%s\"}\n", base_url, token.text,
+                              data_dir) < 0)
             mg_log_warn("credentials not written to %s: %s", path, strerror(errno));
         if (fd >= 0)
             close(fd);

@@ -88,6 +88,27 @@ static void print_one(const struct mg_config *config, const struct mg_token *tok
     printf("File URL  %s\nTile URL  %s\nLeaflet   %s\n", urls.file, urls.tile, urls.leaflet);
 }
 
+struct known {
+    const char *udf;
+    bool found;
+};
+
+static bool is_of_udf(void *context, const struct mg_token *token)
+{
+    struct known *known = context;
+    known->found = known->found || strcmp(token->udf, known->udf) == 0;
+    return !known->found;
+}
+
+/* serve makes a token for each UDF that it serves: a name without one was never served from this data directory. */
+static void warn_of_unknown(struct mg_state *state, const char *name)
+{
+    struct known known = {.udf = name};
+    if (mg_token_each(state, org, is_of_udf, &known, NULL) == MG_OK && !known.found)
+        fprintf(stderr, "moongate: no UDF %s was served from this data directory yet; its token answers an error until one is\n",
+                name);
+}
+
 static enum mg_err create(struct mg_state *state, const struct mg_config *config, const char *name,
                           struct mg_errmsg *err)
 {
@@ -102,6 +123,7 @@ static enum mg_err create(struct mg_state *state, const struct mg_config *config
     snprintf(token.account, sizeof token.account, "%s", config->account);
     snprintf(token.udf, sizeof token.udf, "%s", name);
     token.expires_s = valid_s ? (int64_t)time(NULL) + valid_s : 0;
+    warn_of_unknown(state, name);
     enum mg_err status = mg_token_create(state, &token, err);
     if (!status)
         print_one(config, &token);
