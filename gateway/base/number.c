@@ -72,16 +72,23 @@ static double round_whole(double v)
 
 static bool put_short(struct mg_buf *buf, double value)
 {
-    static const double tens[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9};
     /* Few decimals first: they are common, and each try is one multiplication and one division. */
-    static const int tries[] = {0, 2, 5, 9};
+    static const double tens[] = {1e2, 1e5, 1e9};
+    static const int decimals[] = {2, 5, 9};
     double size = fabs(value);
-    for (size_t i = 0; i < sizeof tries / sizeof *tries; i++) {
-        double ten = tens[tries[i]], scaled = round_whole(size * ten);
+    if (size >= 1e15)
+        return false;
+    uint64_t whole = (uint64_t)size;
+    if ((double)whole == size) {
+        put_fixed(buf, value < 0, whole, 0);
+        return true;
+    }
+    for (int i = 0; i < 3; i = i ? 3 : size < 1e6 ? 2 : 1) {
+        double scaled = round_whole(size * tens[i]);
         if (scaled >= 1e15)
             return false;
-        if (scaled / ten == size) {
-            put_fixed(buf, value < 0, (uint64_t)scaled, tries[i]);
+        if (scaled / tens[i] == size) {
+            put_fixed(buf, value < 0, (uint64_t)scaled, decimals[i]);
             return true;
         }
     }
@@ -114,8 +121,11 @@ static bool put_exact(struct mg_buf *buf, bool negative, double size)
     uint64_t unit = 1, best = (uint64_t)((value + one / 2) >> shift);
     if (low > high)
         return false;
-    for (int i = 1; i < 18 && high / tens[i] * tens[i] >= low; i++)
-        unit = tens[i];
+    if (high / 10 * 10 >= low) { /* by a constant: most need all 17 digits */
+        unit = 10;
+        for (int i = 2; i < 18 && high / tens[i] * tens[i] >= low; i++)
+            unit = tens[i];
+    }
     if (unit > 1) {
         uint64_t down = best / unit * unit, up = down + unit;
         bool down_fits = down >= low, up_fits = up <= high;
