@@ -123,7 +123,8 @@ static enum mg_err create(struct mg_state *state, const struct mg_config *config
     snprintf(token.account, sizeof token.account, "%s", config->account);
     snprintf(token.udf, sizeof token.udf, "%s", name);
     token.expires_s = valid_s ? (int64_t)time(NULL) + valid_s : 0;
-    warn_of_unknown(state, name);
+    if (!config->json)
+        warn_of_unknown(state, name);
     enum mg_err status = mg_token_create(state, &token, err);
     if (!status)
         print_one(config, &token);

@@ -150,9 +150,12 @@ static double number_option(lua_State *L, int index, const char *what, const cha
         lua_getfield(L, index, key);
         if (!lua_isnil(L, -1)) {
             value = lua_tonumber(L, -1);
-            if (lua_type(L, -1) != LUA_TNUMBER || !(value >= low && value <= high))
-                vm_raise(L, MG_E_ARGUMENT, "%s: %s: expected a number from %g to %g", what, key,
-                         low, high);
+            if (lua_type(L, -1) != LUA_TNUMBER || !(value >= low && value <= high)) {
+                struct mg_buf *got = vm_scratch(L, 0);
+                vm_describe(L, -1, got);
+                vm_raise(L, MG_E_ARGUMENT, "%s: %s: expected a number from %g to %g, got %s", what,
+                         key, low, high, got->data);
+            }
         }
         lua_pop(L, 1);
     }

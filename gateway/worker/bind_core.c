@@ -126,9 +126,10 @@ void vm_check_options(lua_State *L, const char *what, int index, const char *con
             struct mg_buf *all = vm_scratch(L, 1);
             for (key = keys; *key; key++)
                 mg_buf_printf(all, "%s%s", key == keys ? "" : ", ", *key);
-            vm_raise(L, MG_E_ARGUMENT, "%s: no option %.60s (there are %s)", what,
-                     lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "at a list position",
-                     all->data ? all->data : "none");
+            const char *name =
+                lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "at a list position";
+            vm_raise(L, MG_E_ARGUMENT, "%s: no option %.60s%s (there are %s)", what, name,
+                     vm_suggest(L, name, 0, keys), all->data ? all->data : "none");
         }
     }
 }

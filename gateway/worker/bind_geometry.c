@@ -324,7 +324,9 @@ static int geometry_index(lua_State *L)
         lua_pushnil(L);
     else
         vm_raise(L, MG_E_ARGUMENT, "a geometry has no `%.60s`%s", key,
-                 strcmp(key, "x") == 0 || strcmp(key, "y") == 0 ? " (only points have)" : "");
+                 strcmp(key, "x") == 0 || strcmp(key, "y") == 0
+                     ? " (only points have)"
+                     : vm_suggest(L, key, lua_upvalueindex(1), NULL));
     return 1;
 }
 
@@ -390,6 +392,10 @@ static int l_point(lua_State *L)
     for (int i = 1; i <= 2; i++)
         if (lua_type(L, i) != LUA_TNUMBER || !isfinite(lua_tonumber(L, i)))
             vm_bad(L, i == 1 ? "point: longitude" : "point: latitude", "a number", i);
+    if (fabs(lua_tonumber(L, 1)) > 360)
+        vm_bad(L, "point: longitude", "degrees", 1);
+    if (fabs(lua_tonumber(L, 2)) > 90)
+        vm_bad(L, "point: latitude", "-90 to 90 degrees (the longitude comes first)", 2);
     struct mg_buf *out = vm_scratch(L, 3);
     mg_wkb_point(lua_tonumber(L, 1), lua_tonumber(L, 2), out);
     vm_push_geometry(L, (struct mg_span){out->data, out->len}, "EPSG:4326");

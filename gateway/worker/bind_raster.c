@@ -350,7 +350,10 @@ static int l_convert(lua_State *L)
 static int l_get(lua_State *L)
 {
     struct mg_raster *r = vm_check_raster(L, "get", 1)->raster;
-    double col = luaL_checknumber(L, 2), row = luaL_checknumber(L, 3);
+    for (int i = 2; i <= 3; i++)
+        if (lua_type(L, i) != LUA_TNUMBER)
+            vm_bad(L, i == 2 ? "get: column" : "get: row", "a number, from 0", i);
+    double col = lua_tonumber(L, 2), row = lua_tonumber(L, 3);
     int band = band_argument(L, "get", r, 4);
     if (!(col >= 0 && col < r->width && row >= 0 && row < r->height))
         vm_raise(L, MG_E_ARGUMENT, "get: column %g, row %g: expected 0 to %d, 0 to %d", col, row,
@@ -421,6 +424,36 @@ static int find_name(const struct mg_raster *r, const char *name)
     return -1;
 }
 
+_Noreturn static void no_field(lua_State *L, const struct mg_raster *r, const char *key)
+{
+    static const char *const fields[] = {"width", "height", "bands", "type",  "nodata",
+                                         "crs",   "bounds", "names", "margin"};
+    enum { N_FIELDS = sizeof fields / sizeof *fields };
+    const char *words[N_FIELDS + MG_RASTER_MAX_BANDS + 1] = {0};
+    size_t n = 0;
+    struct mg_buf *bands = vm_scratch(L, 1);
+    for (int i = 0; r->names && i < r->bands; i++) {
+        words[n++] = r->names[i] ? r->names[i] : "";
+        mg_buf_printf(bands, "%s%s", i ? ", " : "its bands ", words[n - 1]);
+    }
+    memcpy(words + n, fields, sizeof fields);
+    vm_raise(
+        L, MG_E_ARGUMENT,
+        "a raster has no `%.60s`%s (it has %s, width, height, bands, type, nodata, crs, bounds, "
+        "names, and methods)",
+        key, vm_suggest(L, key, lua_upvalueindex(1), words),
+        bands->len ? bands->data : "bands by number: r[1]");
+}
+
+/* r:width = … */
+static int raster_newindex(lua_State *L)
+{
+    vm_raise(L, MG_E_ARGUMENT,
+             "a raster's fields cannot be set; operators and methods give a new raster, "
+             "moon.raster{ a, b } "
+             "puts bands together, r:pixels() sets single pixels");
+}
+
 /* r[1] and r.red -> band; r.width, .height, .bands, .type, .nodata, .crs, .bounds, .names, .margin;
  * else a method */
 static int raster_index(lua_State *L)
@@ -463,10 +496,7 @@ static int raster_index(lua_State *L)
                 lua_rawseti(L, -2, i + 1);
             }
         } else if ((band = find_name(r, key)) < 0) {
-            vm_raise(L, MG_E_ARGUMENT,
-                     "a raster has no `%.60s` (bands by name, width, height, bands, type, nodata, "
-                     "crs, bounds, names, and methods)",
-                     key);
+            no_field(L, r, key);
         }
         if (band < 0)
             return 1;
@@ -531,11 +561,17 @@ static const luaL_Reg methods[] = {{"gt", l_gt},
                                    {"hillshade", vm_raster_hillshade},
                                    {"get", l_get},
                                    {NULL, NULL}};
-static const luaL_Reg metamethods[] = {
-    {"__add", l_add}, {"__sub", l_sub},    {"__mul", l_mul},
-    {"__div", l_div}, {"__mod", l_mod},    {"__pow", l_pow},
-    {"__unm", l_neg}, {"__gc", raster_gc}, {"__tostring", raster_tostring},
-    {NULL, NULL}};
+static const luaL_Reg metamethods[] = {{"__add", l_add},
+                                       {"__sub", l_sub},
+                                       {"__mul", l_mul},
+                                       {"__div", l_div},
+                                       {"__mod", l_mod},
+                                       {"__pow", l_pow},
+                                       {"__unm", l_neg},
+                                       {"__gc", raster_gc},
+                                       {"__tostring", raster_tostring},
+                                       {"__newindex", raster_newindex},
+                                       {NULL, NULL}};
 
 /* The metatable on the stack. */
 static void push_metatable(lua_State *L)

@@ -110,7 +110,9 @@ static int l_call(lua_State *L)
     struct mg_buf *answer = new_buffer(L);
     enum mg_err err = vm->host.call(vm->host.context, &request, answer, &why);
     if (err != MG_OK)
-        vm_raise(L, err, "run: %s: %s", name, why.text[0] ? why.text : mg_err_text(err));
+        vm_raise(L, err, "run: %s: %s", name,
+                 why.text[0] ? why.text + (strncmp(why.text, "moon.run: ", 10) == 0 ? 10 : 0)
+                             : mg_err_text(err));
     if (mg_run_result_unpack((struct mg_span){answer->data, answer->len}, &result) != MG_OK)
         vm_raise(L, MG_E_INTERNAL, "run: %s: the answer is broken", name);
     take_deps(vm, result.deps);

@@ -165,7 +165,13 @@ static int column_argument(lua_State *L, const char *what, const struct mg_table
     int column = name.data ? mg_table_column(table, name) : -1;
     if (column < 0) {
         struct mg_buf *all = vm_scratch(L, 1), *got = vm_scratch(L, 0);
-        vm_describe(L, index, got);
+        const char *words[64] = {0};
+        for (int64_t i = 0; i < table->schema.n_children && i < 63; i++)
+            words[i] = table->schema.children[i]->name;
+        if (name.data)
+            mg_buf_printf(got, "%.60s%s", name.data, vm_suggest(L, name.data, 0, words));
+        else
+            vm_describe(L, index, got);
         for (int64_t i = 0; i < table->schema.n_children && all->len < 400; i++)
             mg_buf_printf(all, "%s%s", i ? ", " : "", table->schema.children[i]->name);
         vm_raise(L, MG_E_ARGUMENT, "%s: no column %s (there are %s)", what, got->data,
@@ -222,12 +228,14 @@ static int l_rows(lua_State *L)
     return 1;
 }
 
-/* column(t, name) -> list of its values (nil where null), number of rows */
+/* column(t, name [, what]) -> list of its values (nil where null), number of rows; `what` names the
+ * caller */
 static int l_column(lua_State *L)
 {
     struct mg_table *table = check(L, "columns", 1);
     struct mg_errmsg why = {""};
-    int column = column_argument(L, "columns", table, 2);
+    int column = column_argument(L, lua_type(L, 3) == LUA_TSTRING ? lua_tostring(L, 3) : "columns",
+                                 table, 2);
     int64_t at = 0;
     lua_settop(L, 2);
     lua_createtable(L, (int)table->rows, 0);
@@ -594,6 +602,15 @@ static int l_build(lua_State *L)
     return 1;
 }
 
+/* t.x = …, t.columns.x = … */
+static int table_newindex(lua_State *L)
+{
+    vm_raise(
+        L, MG_E_ARGUMENT,
+        "a moon table never changes; its methods give a new one, and moon.table(rows) makes one of "
+        "t:rows()");
+}
+
 static int columns_index(lua_State *L)
 {
     lua_pushcfunction(L, l_column);
@@ -618,6 +635,8 @@ static int table_index(lua_State *L)
         lua_pushvalue(L, 1);
         lua_pushcclosure(L, columns_index, 1);
         lua_setfield(L, -2, "__index");
+        lua_pushcfunction(L, table_newindex);
+        lua_setfield(L, -2, "__newindex");
         lua_setmetatable(L, -2);
     } else if (strcmp(key, "names") == 0) {
         lua_createtable(L, (int)table->schema.n_children, 0);
@@ -636,11 +655,11 @@ static int table_index(lua_State *L)
         else
             lua_pushnil(L);
     } else {
-        vm_raise(
-            L, MG_E_ARGUMENT,
-            "a moon table has no `%.60s` (columns.%.60s gives a column, if there is one; there are "
-            "columns, names, crs, and methods)",
-            key, key);
+        vm_raise(L, MG_E_ARGUMENT,
+                 "a moon table has no `%.60s`%s (columns.%.60s gives a column, if there is one; "
+                 "there are "
+                 "columns, names, crs, and methods)",
+                 key, vm_suggest(L, key, lua_upvalueindex(1), NULL), key);
     }
     return 1;
 }
@@ -684,6 +703,10 @@ static void push_metatable(lua_State *L)
     lua_setfield(L, -2, "__gc");
     lua_pushcfunction(L, table_tostring);
     lua_setfield(L, -2, "__tostring");
+    lua_pushcfunction(L, l_count);
+    lua_setfield(L, -2, "__len");
+    lua_pushcfunction(L, table_newindex);
+    lua_setfield(L, -2, "__newindex");
     lua_pushliteral(L, "moon table");
     lua_setfield(L, -2, "__name");
     lua_pushboolean(L, 0);

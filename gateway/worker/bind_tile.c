@@ -54,8 +54,10 @@ void vm_check_bounds(lua_State *L, const char *what, int index, struct vm_bounds
         vm_bad(L, what, expected, index);
     if (!mg_bounds_valid(out->b))
         vm_raise(L, MG_E_ARGUMENT,
-                 "%s: %g, %g, %g, %g are no bounds in degrees (xmin, ymin, xmax, ymax)", what,
-                 out->b.xmin, out->b.ymin, out->b.xmax, out->b.ymax);
+                 "%s: %g, %g, %g, %g are no bounds in degrees (xmin, ymin, xmax, ymax: west, "
+                 "south, east, "
+                 "north)",
+                 what, out->b.xmin, out->b.ymin, out->b.xmax, out->b.ymax);
     double z, x, y, size;
     if (named && get_number(L, index, "z", 0, &z) && get_number(L, index, "x", 0, &x) &&
         get_number(L, index, "y", 0, &y)) {
@@ -179,6 +181,26 @@ static int bounds_tostring(lua_State *L)
     return 1;
 }
 
+/* A method; z, x, y and size are nil where there is no tile; any other name is a mistake. */
+static int bounds_index(lua_State *L)
+{
+    static const char *const fields[] = {"xmin", "ymin", "xmax", "ymax", "z",
+                                         "x",    "y",    "size", NULL};
+    lua_pushvalue(L, 2);
+    lua_rawget(L, lua_upvalueindex(1));
+    if (!lua_isnil(L, -1) || lua_type(L, 2) != LUA_TSTRING)
+        return 1;
+    const char *key = lua_tostring(L, 2);
+    for (const char *const *field = fields; *field; field++)
+        if (strcmp(key, *field) == 0)
+            return 1;
+    vm_raise(L, MG_E_ARGUMENT,
+             "bounds have no `%.60s`%s (they have xmin, ymin, xmax, ymax, on a tile call z, x, y, "
+             "size, and "
+             "methods)",
+             key, vm_suggest(L, key, lua_upvalueindex(1), fields));
+}
+
 void vm_push_bounds(lua_State *L, const struct vm_bounds *b)
 {
     static const luaL_Reg methods[] = {{"pixel_size", l_pixel_size},
@@ -203,6 +225,7 @@ void vm_push_bounds(lua_State *L, const struct vm_bounds *b)
     if (luaL_newmetatable(L, BOUNDS_TYPE)) {
         lua_newtable(L);
         luaL_register(L, NULL, methods);
+        lua_pushcclosure(L, bounds_index, 1);
         lua_setfield(L, -2, "__index");
         lua_pushcfunction(L, bounds_tostring);
         lua_setfield(L, -2, "__tostring");
@@ -238,8 +261,9 @@ static int check_tile(lua_State *L, const char *what, int index, struct mg_tile 
     *out = fits ? (struct mg_tile){(int32_t)v[0], (int32_t)v[1], (int32_t)v[2]}
                 : (struct mg_tile){-1, 0, 0};
     if (!fits || !mg_tile_valid(*out) || out->z != v[0] || out->x != v[1] || out->y != v[2])
-        vm_raise(L, MG_E_TILE_RANGE, "%s: there is no tile %.14g/%.14g/%.14g", what, v[0], v[1],
-                 v[2]);
+        vm_raise(L, MG_E_TILE_RANGE,
+                 "%s: there is no tile %.14g/%.14g/%.14g (z is 0 to %d, x and y are 0 to 2^z - 1)",
+                 what, v[0], v[1], v[2], MG_TILE_MAX_ZOOM);
     return next;
 }
 

@@ -9,6 +9,7 @@
 #include "moongate/raster_read.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -306,6 +307,18 @@ static struct mg_span main_file(struct mg_vm *vm, char *chunk, size_t size)
     return found == 1 ? only : (struct mg_span){0};
 }
 
+/* The last line that begins with `return`: of a chunk, that of its value. Without one, the last
+ * line. */
+static int line_of_return(struct mg_span text)
+{
+    struct mg_span line;
+    int at = 1, found = 0;
+    for (; mg_span_cut(&text, '\n', &line); at++)
+        if (mg_span_starts(line, "return"))
+            found = at;
+    return found ? found : at > 1 ? at - 1 : 1;
+}
+
 static int run_protected(lua_State *L)
 {
     struct mg_vm *vm = vm_of(L);
@@ -321,6 +334,10 @@ static int run_protected(lua_State *L)
                  vm->request->udf.data);
     if (luaL_loadbufferx(L, text.data, text.len, chunk, "t") != 0)
         lua_error(L);
+    /* What is wrong with `return moon.udf(…)`, a tail call, is said of that line. */
+    snprintf(vm->fn_file, sizeof vm->fn_file, "%s", chunk + 1);
+    vm->fn_line = line_of_return(text);
+    vm->fn_last = INT_MAX;
     lua_call(L, 0, 1);
     /* inner.udf(value) -> function, or raises when the file did not return a UDF */
     vm_push_internal(L, "udf_of");
@@ -361,7 +378,16 @@ static void fault_of_status(struct mg_vm *vm, lua_State *L, int status)
     if (vm->fault.err == MG_OK) {
         const char *text = lua_tostring(L, -1);
         vm->fault.err = status == LUA_ERRMEM ? MG_E_UDF_MEMORY : MG_E_UDF;
-        if (status == LUA_ERRMEM || !text)
+        bool overflow = text && strstr(text, "stack overflow");
+        if (overflow && vm->fn_file[0]) {
+            mg_buf_str(&vm->fault.file, vm->fn_file);
+            vm->fault.line = vm->fn_line;
+            mg_buf_printf(&vm->fault.message, "%s:%d: ", vm->fn_file, vm->fn_line);
+        }
+        if (overflow)
+            mg_buf_str(&vm->fault.message,
+                       "stack overflow (a function calls itself without an end)");
+        else if (status == LUA_ERRMEM || !text)
             mg_buf_printf(&vm->fault.message, "the UDF used more than its %lld MB of memory",
                           (long long)vm->lua_limit >> 20);
         else

@@ -89,6 +89,9 @@ _Noreturn void vm_bad(lua_State *L, const char *what, const char *expected, int 
 void vm_check(lua_State *L, const char *what, enum mg_err err, const struct mg_errmsg *msg);
 /* Describes a value in a sentence: `the string "x"`, `nil`, `a table`. */
 void vm_describe(lua_State *L, int index, struct mg_buf *out);
+/* "; did you mean `x`?" of the string keys of the table at `index` (0: none) and of `more`
+ * (NULL-terminated, nullable), or "". Until the next use of scratch 2. */
+const char *vm_suggest(lua_State *L, const char *word, int index, const char *const *more);
 /* Message handler of the outermost call: fills the run's fault. */
 int vm_on_error(lua_State *L);
 /* Wraps whatever was raised in an error object, on the top of the stack. */

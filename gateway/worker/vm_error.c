@@ -5,6 +5,8 @@
  * traceback of '@' frames alone shows nothing of the library. */
 #include "vm.h"
 
+#include "moongate/nearest.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -99,7 +101,8 @@ void vm_describe(lua_State *L, int index, struct mg_buf *out)
         break;
     default:
         if (luaL_getmetafield(L, index, "__name")) {
-            mg_buf_printf(out, "a %s", lua_isstring(L, -1) ? lua_tostring(L, -1) : "value");
+            const char *name = lua_isstring(L, -1) ? lua_tostring(L, -1) : "value";
+            mg_buf_printf(out, "%s%s", strcmp(name, "bounds") == 0 ? "" : "a ", name);
             lua_pop(L, 1);
         } else {
             mg_buf_printf(out, "a %s", luaL_typename(L, index));
@@ -113,6 +116,25 @@ void vm_bad(lua_State *L, const char *what, const char *expected, int index)
     vm_describe(L, index, got);
     vm_raise(L, MG_E_ARGUMENT, "%s: expected %s, got %s", what, expected,
              got->data ? got->data : "?");
+}
+
+const char *vm_suggest(lua_State *L, const char *word, int index, const char *const *more)
+{
+    enum { MAX_WORDS = 256 };
+    const char *words[MAX_WORDS];
+    size_t n = 0;
+    for (; more && more[n] && n < MAX_WORDS; n++)
+        words[n] = more[n];
+    if (index) {
+        for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
+            if (lua_type(L, -2) == LUA_TSTRING && n < MAX_WORDS)
+                words[n++] = lua_tostring(L, -2);
+    }
+    struct mg_buf *out = vm_scratch(L, 2);
+    const char *near = mg_nearest(mg_span(word), words, n);
+    if (near)
+        mg_buf_printf(out, "; did you mean `%s`?", near);
+    return near && out->data ? out->data : "";
 }
 
 /* tostring(err): "Landsat_NDVI.lua:7: read_raster: …" */
@@ -165,6 +187,29 @@ static const char *split_position(const char *text, struct mg_span *file, int64_
     return end + 2;
 }
 
+/* What an author does who meets one of Lua's own messages here. */
+static const struct {
+    const char *part, *also, *hint;
+} hints[] = {
+    {"attempt to compare", "userdata",
+     "rasters are compared by methods that give a mask: r:gt(5), :ge :lt :le :eq :ne"},
+    {"global 'io'", "", "a UDF has no io; read files with moon.read_raster and moon.read_vector"},
+    {"field 'execute'", "", "of os there are time, date, clock and difftime"},
+    {"field 'getenv'", "", "of os there are time, date, clock and difftime"},
+    {"attempt to concatenate", "userdata", "tostring(x) makes text of it"},
+    {"to 'ipairs'", "got userdata", "t:rows() is the list of a table's rows"},
+    {"to 'pairs'", "got userdata", "t:rows() is the list of a table's rows"},
+    {"stack overflow", "", "a function calls itself without an end"},
+};
+
+static const char *hint_of(const char *message)
+{
+    for (size_t i = 0; i < sizeof hints / sizeof *hints; i++)
+        if (strstr(message, hints[i].part) && strstr(message, hints[i].also))
+            return hints[i].hint;
+    return NULL;
+}
+
 void vm_error_object(lua_State *L)
 {
     if (vm_is_error(L, -1))
@@ -190,9 +235,18 @@ void vm_error_object(lua_State *L)
         name = mg_err_name(MG_E_ARGUMENT);
     } else if (rest) {
         mg_buf_str(said, rest);
+        const char *hint = hint_of(rest);
+        if (hint)
+            mg_buf_printf(said, " (%s)", hint);
     } else {
+        struct mg_errmsg why = {""};
+        struct mg_buf *json = vm_scratch(L, 3);
         mg_buf_str(said, "error raised with ");
-        vm_describe(L, -1, said);
+        if (lua_istable(L, -1) && vm_json_write(L, lua_gettop(L), json, &why) && json->len > 2 &&
+            json->len < 1000)
+            mg_buf_put(said, json->data, json->len);
+        else
+            vm_describe(L, -1, said);
     }
     push_error(L, name, said->data ? said->data : "", said->len);
     if (file.data) {
@@ -228,10 +282,10 @@ static void append_traceback(lua_State *L, struct mg_buf *out)
 
 /* `return moon.read_raster(…)` is a tail call, and takes the author's frame away. Then the line is
  * the one in the UDF's function that returns a call of what failed (the word before the first
- * colon), else the function's own. */
+ * colon), else its only line with a return, else the function's own. */
 static int line_of_tail_call(struct mg_vm *vm, const char *message)
 {
-    size_t word = strcspn(message, ": "), line = 1, found = 0;
+    size_t word = strcspn(message, ": "), line = 1, found = 0, only = 0, returns = 0;
     struct mg_span text = vm_bundle_file(vm->bundle, mg_span(vm->fn_file)), part;
     if (!text.data || !vm->fn_line)
         return 0;
@@ -243,8 +297,10 @@ static int line_of_tail_call(struct mg_vm *vm, const char *message)
             at ? memmem(at, (size_t)(part.data + part.len - at), message, word) : NULL;
         if (word > 2 && call && !found)
             found = line;
+        returns += at != NULL;
+        only = at ? line : only;
     }
-    return found ? (int)found : vm->fn_line;
+    return found ? (int)found : returns == 1 ? (int)only : vm->fn_line;
 }
 
 static void field_text(lua_State *L, const char *key, struct mg_buf *out)

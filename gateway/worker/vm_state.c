@@ -90,10 +90,14 @@ static int l_moon_index(lua_State *L)
         }
     }
     struct mg_buf *all = vm_scratch(L, 1);
+    const char *words[sizeof lazy / sizeof *lazy + 1] = {0};
     mg_buf_str(all, core_names);
-    for (size_t i = 0; i < sizeof lazy / sizeof *lazy; i++)
+    for (size_t i = 0; i < sizeof lazy / sizeof *lazy; i++) {
+        words[i] = lazy[i].name;
         mg_buf_printf(all, ", %s", lazy[i].name);
-    vm_raise(L, MG_E_ARGUMENT, "moon has no `%s` (it has %s)", name ? name : "?", all->data);
+    }
+    vm_raise(L, MG_E_ARGUMENT, "moon has no `%.60s`%s (it has %s)", name ? name : "?",
+             name ? vm_suggest(L, name, 1, words) : "", all->data);
 }
 
 /* inner.open(group) -> its C functions */

@@ -160,7 +160,7 @@ static void finish_response(lua_State *L, int index, struct mg_run_result *resul
     lua_getfield(L, index, "status");
     double status = lua_isnil(L, -1) ? 200 : lua_tonumber(L, -1);
     if (!(status >= 200 && status <= 599) || status != floor(status))
-        vm_raise(L, MG_E_ARGUMENT, "response: status: expected a whole number from 200 to 599");
+        vm_bad(L, "response: status", "a whole number from 200 to 599", lua_gettop(L));
     result->status = (int64_t)status;
     lua_getfield(L, index, "headers");
     if (lua_istable(L, -1))
@@ -173,8 +173,7 @@ static void finish_response(lua_State *L, int index, struct mg_run_result *resul
         for (size_t i = 0; ok && i < len; i++)
             ok = (unsigned char)type[i] >= 32 && (unsigned char)type[i] < 127;
         if (!ok)
-            vm_raise(L, MG_E_ARGUMENT,
-                     "response: type: expected a media type such as \"text/plain\"");
+            vm_bad(L, "response: type", "a media type such as \"text/plain\"", lua_gettop(L));
         mg_buf_put(&vm->mime, type, len);
     }
     lua_getfield(L, index, "body");

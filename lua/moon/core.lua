@@ -30,7 +30,32 @@ moon.log = c.log
 --- A type of a parameter. Called, it gets a default and limits: `moon.type.integer(12, { min = 0, max = 20, doc = "…" })`.
 local Type = { __name = "type" }
 
-local limits = { min = true, max = true, doc = true, optional = true }
+local limits = { min = "number", max = "number", doc = "string", optional = "boolean" }
+local kinds = { integer = "number", number = "number", boolean = "boolean", string = "string", list = "table", table = "table",
+  date = "string" }
+
+--- A default that the UDF itself could not be called with is told where it stands.
+local function check_default(spec)
+  local what, default, kind = "type." .. spec.type .. ": the default", spec.default, kinds[spec.type]
+  if default == nil then return end
+  local fits = kind == nil or type(default) == kind
+  if not fits or (spec.type == "integer" and default % 1 ~= 0) then
+    c.raise("argument", what .. ": expected " .. (spec.type == "integer" and "a whole number" or spec.type == "date" and
+      'a text such as "2024-02-29"' or "a " .. spec.type) .. ", got " .. c.show(default))
+  end
+  if kind == "number" and (default < (spec.min or default) or default > (spec.max or default)) then
+    c.raise("argument", what .. ": expected " .. (spec.min and "at least " .. spec.min or "") .. (spec.min and spec.max and " and " or "")
+      .. (spec.max and "at most " .. spec.max or "") .. ", got " .. c.show(default))
+  end
+  if spec.type == "enum" then
+    local texts = {}
+    for i = 1, #spec.values do
+      if spec.values[i] == default then return end
+      texts[i] = tostring(spec.values[i])
+    end
+    c.raise("argument", what .. ": expected one of " .. table.concat(texts, ", ") .. ", got " .. c.show(default))
+  end
+end
 
 function Type.__call(self, default, options)
   if self.type == "enum" and not self.values then
@@ -48,8 +73,12 @@ function Type.__call(self, default, options)
     if not limits[key] then
       c.raise("argument", "type." .. self.type .. ": no option " .. tostring(key) .. " (there are min, max, doc, optional)")
     end
+    if type(value) ~= limits[key] then
+      c.raise("argument", "type." .. self.type .. ": " .. key .. ": expected a " .. limits[key] .. ", got " .. c.show(value))
+    end
     spec[key] = value
   end
+  check_default(spec)
   return setmetatable(spec, Type)
 end
 
@@ -70,6 +99,15 @@ inner.Type = Type
 
 local UDF = { __name = "UDF" }
 
+--- Seconds, or a text such as "90s".
+local function check_duration(name, value, units)
+  local fits = value == nil or (type(value) == "number" and value >= 0 and value % 1 == 0)
+    or (type(value) == "string" and value:match("^%d+[" .. units .. "]?$"))
+  if not fits then
+    c.raise("argument", "udf: " .. name .. ": expected seconds, or a text such as \"90s\" or \"2m\", got " .. c.show(value))
+  end
+end
+
 --- Makes a UDF of a function: its parameter names are the query parameters; `defaults` gives each a default (and with
 --- it the type) or a type. A name without an entry is a required string.
 ---@param fn function
@@ -84,6 +122,10 @@ function moon.udf(fn, defaults, options)
     c.raise("argument", "udf: the second argument: expected a table of defaults by name, got " .. c.show(defaults))
   end
   c.options("udf", options, "max_age", "timeout", "doc")
+  if options then
+    check_duration("max_age", options.max_age, "smhdw")
+    check_duration("timeout", options.timeout, "smh")
+  end
   return setmetatable({ fn = fn, defaults = defaults or {}, options = options or {} }, UDF)
 end
 
@@ -93,7 +135,7 @@ function inner.udf_of(value)
     value = moon.udf(value)
   end
   if type(value) ~= "table" or getmetatable(value) ~= UDF then
-    c.raise("udf_broken", "the file must end in `return moon.udf(…)`; it returned " .. c.show(value))
+    c.raise("udf_broken", "the file must end in `return moon.udf(…)`; it returned " .. (value == nil and "nothing" or c.show(value)))
   end
   return value.fn, value
 end

@@ -66,7 +66,7 @@ function methods.sort(t, column, direction)
   if direction ~= nil and direction ~= "asc" and direction ~= "desc" then
     core.raise("argument", "sort: direction: expected \"asc\" or \"desc\", got " .. core.show(direction))
   end
-  local values, n = c.column(t, column)
+  local values, n = c.column(t, column, "sort")
   local rows, missing, kind = {}, {}, nil
   for i = 1, n do
     local v = values[i]
@@ -117,12 +117,12 @@ local function tokens_of(text)
     else
       local quote = text:sub(at, at)
       if quote ~= "'" and quote ~= '"' then
-        core.raise("argument", "where: `" .. text:sub(at, at + 10) .. "` is not understood in " .. core.show(text))
+        core.raise("argument", "where: `" .. text:sub(at, at + 10) .. "` is not understood in `" .. text .. "`")
       end
       local value, from = {}, at + 1
       while true do
         local stop = text:find(quote, from, true)
-        if not stop then core.raise("argument", "where: a quote is not closed in " .. core.show(text)) end
+        if not stop then core.raise("argument", "where: a quote is not closed in `" .. text .. "`") end
         value[#value + 1] = text:sub(from, stop - 1)
         if text:sub(stop + 1, stop + 1) ~= quote then
           at = stop + 1
@@ -149,7 +149,7 @@ local function compile(t, text, arguments)
   local tokens, at, used = tokens_of(text), 1, 0
   local columns = {}
   local function fail(what)
-    core.raise("argument", "where: " .. what .. " in " .. core.show(text))
+    core.raise("argument", "where: " .. what .. " in `" .. text .. "`")
   end
   local function keyword(name)
     local token = tokens[at]
@@ -186,7 +186,7 @@ local function compile(t, text, arguments)
       end
       local list = columns[token.text]
       if not list then
-        list = c.column(t, token.text)
+        list = c.column(t, token.text, "where")
         columns[token.text] = list
       end
       return function(i) return list[i] end
@@ -304,6 +304,10 @@ local function from_rows(rows, options)
   core.options("table", options, "crs", "columns")
   if type(rows) ~= "table" or getmetatable(rows) ~= nil then
     core.raise("argument", "table: expected a list of rows, got " .. core.show(rows))
+  end
+  if rows[1] == nil and next(rows) ~= nil then
+    core.raise("argument", "table: expected a list of rows, got a table with the key `" .. tostring((next(rows))) .. "`"
+      .. "; one row is { { name = value } }")
   end
   local names = options and options.columns
   if not names then

@@ -67,6 +67,9 @@ tests["bounds"] = function()
   check.equal(tostring(b), "bounds 1, 2, 3, 4")
   check.equal(moon.bounds(moon.point(1, 2):buffer(100)).xmin < 1, true)
   check.fails("bounds: expected bounds", moon.bounds, "x")
+  check.equal(b.z, nil)
+  check.fails("bounds have no `xmn`; did you mean `xmin`?", function() return b.xmn end)
+  check.fails("west, south, east, north", moon.bounds, 1, 4, 3, 2)
 end
 
 tests["geometry"] = function()
@@ -88,12 +91,38 @@ tests["geometry"] = function()
   check.fails("geometry", moon.geometry, "POLYGON ((0 0")
   check.fails("a geometry has no `z`", function() return g.z end)
   check.fails("only points have", function() return g.x end)
+  check.fails("a geometry has no `bufer`; did you mean `buffer`?", function() return g:bufer(1) end)
+  check.fails("the longitude comes first), got -134.9", moon.point, -8, -134.9)
 end
 
 tests["types"] = function()
   check.fails("type.integer: no option most", moon.type.integer, 1, { most = 2 })
   check.fails("expected a list of values", moon.type.enum, 3)
   check.fails("udf: the first argument: expected a function", moon.udf, 3)
+  check.fails("type.integer: the default: expected a whole number, got 1.5", moon.type.integer, 1.5)
+  check.fails("type.number: the default: expected at least 0 and at most 1, got 2", moon.type.number, 2, { min = 0, max = 1 })
+  check.fails("type.boolean: the default: expected a boolean, got the string \"no\"", moon.type.boolean, "no")
+  check.fails("type.number: min: expected a number, got the string \"0\"", moon.type.number, 1, { min = "0" })
+  check.fails("type.enum: the default: expected one of a, b, got the string \"c\"", moon.type.enum { "a", "b" }, "c")
+  check.fails("udf: max_age: expected seconds", moon.udf, print, {}, { max_age = "soon" })
+  check.fails("udf: no option maxage; did you mean `max_age`?", moon.udf, print, {}, { maxage = 1 })
+end
+
+tests["suggestions"] = function()
+  check.fails("moon has no `read_rastr`; did you mean `read_raster`?", function() return moon.read_rastr end)
+  local _, err = moon.try(function() return io.open("x") end)
+  check.equal(err.message:find("a UDF has no io", 1, true) ~= nil, true)
+  local b = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { red = 3, nir = 4 }, size = 8 })
+  check.fails("a raster has no `ner`; did you mean `nir`? (it has its bands red, nir", function() return b.ner end)
+  _, err = moon.try(function() return b.red > 5 end)
+  check.equal(err.message:find("compared by methods", 1, true) ~= nil, true)
+  check.fails("fields cannot be set", function() b.red = b.nir end)
+  check.fails("get: row: expected a number, from 0, got nil", function() return b:get(1) end)
+end
+
+tests["error values"] = function()
+  local _, err = moon.try(error, { code = 5 })
+  check.equal(err.message, 'error raised with {"code":5}')
 end
 
 tests["load"] = function()

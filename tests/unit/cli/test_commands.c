@@ -128,10 +128,13 @@ static void base_urls(void **state)
         assert_string_equal(url, rows[i].expected);
     }
     make_dir(".moongate");
-    write_text(".moongate/credentials", "{\"server\": \"http://h:1\", \"token\": \"t\"}\n");
-    struct mg_config config = {.listen = "127.0.0.1:8080"};
+    write_text(".moongate/credentials", "{\"server\": \"http://h:1\", \"token\": \"t\", \"data\": \"/srv/moon\"}\n");
+    struct mg_config config = {.listen = "127.0.0.1:8080", .data = "/srv/moon"};
     mg_cli_base_url(&config, url, sizeof url);
     assert_string_equal(url, "http://h:1");
+    config.data = "/srv/other"; /* a server of other data */
+    mg_cli_base_url(&config, url, sizeof url);
+    assert_string_equal(url, "http://127.0.0.1:8080");
     config.listen = "127.0.0.1:8081";
     mg_cli_base_url(&config, url, sizeof url);
     assert_string_equal(url, "http://127.0.0.1:8081");
