@@ -101,7 +101,7 @@ static bool put_exact(struct mg_buf *buf, bool negative, double size)
     static const uint64_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000,
                                     10000000000, 100000000000, 1000000000000, 10000000000000, 100000000000000,
                                     1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000};
-    if (!(size >= 1e-4 && size < 9007199254740992.0)) /* else 10^k times a mantissa leaves 128 bits */
+    if (!(size >= 1e-4 && size < 1e15)) /* else 10^k times a mantissa leaves 128 bits */
         return false;
     uint64_t bits;
     memcpy(&bits, &size, 8);
