@@ -32,10 +32,24 @@ static void name_of(const char *path, char *out, size_t size)
     out[n] = 0;
 }
 
+/* The zoom of a map of 512-pixel tiles at which all of the bounds are seen in a window of FIT pixels. */
 static double zoom_of(struct mg_bounds degrees)
 {
-    int zoom = mg_tile_estimate_zoom(degrees, 6) - 1; /* of 512-pixel map tiles */
-    return zoom > 0 ? zoom : 0;
+    enum { FIT = 600, TILE = 512, CLOSEST = 16 };
+    double x0, y0, x1, y1;
+    mg_lnglat_to_merc(degrees.xmin, fmax(degrees.ymin, -MG_MERC_MAX_LAT), &x0, &y0);
+    mg_lnglat_to_merc(degrees.xmax, fmin(degrees.ymax, MG_MERC_MAX_LAT), &x1, &y1);
+    double part = fmax(x1 - x0, y1 - y0) / (2 * MG_MERC_MAX);
+    double zoom = part > 0 ? floor(log2((double)FIT / TILE / part)) : CLOSEST;
+    return fmin(fmax(zoom, 0), CLOSEST);
+}
+
+/* The default of a file's bounds: all of it, with a margin for what rounding would cut off. */
+static void put_bounds(struct mg_buf *lua, struct mg_bounds b)
+{
+    const double margin = 1e-6;
+    mg_buf_printf(lua, "moon.type.bounds({ %.9g, %.9g, %.9g, %.9g })", fmax(b.xmin - margin, -180),
+                  fmax(b.ymin - margin, -90), fmin(b.xmax + margin, 180), fmin(b.ymax + margin, 90));
 }
 
 static json_t *meta_of(const char *name, const char *type, const char *description, struct mg_bounds b)
@@ -102,17 +116,21 @@ static enum mg_err raster_udf(const char *path, const char *fd_name, const char 
                   "local moon = require \"moon\"\n\n", fd_name, info->width, info->height, info->bands,
                   mg_sample_name(info->sample));
     if (rgb) {
-        mg_buf_printf(lua, "local function udf(bounds, path)\n"
+        mg_buf_str(lua, "local function udf(bounds, path)\n"
                       "  return moon.read_raster(path, bounds, { bands = { 1, 2, 3 } })\nend\n\n"
-                      "return moon.udf(udf, { bounds = moon.type.bounds, path = \"%s\" })\n", fd_name);
+                      "return moon.udf(udf, { bounds = ");
+        put_bounds(lua, info->degrees);
+        mg_buf_printf(lua, ", path = \"%s\" })\n", fd_name);
     } else {
         enum mg_err status = stretch_of(path, &low, &high, err);
         if (status)
             return status;
-        mg_buf_printf(lua, "local function udf(bounds, path, band, low, high, colours)\n"
+        mg_buf_str(lua, "local function udf(bounds, path, band, low, high, colours)\n"
                       "  local values = moon.read_raster(path, bounds, { bands = { band } })\n"
                       "  return values:colour(colours, low, high)\nend\n\n"
-                      "return moon.udf(udf, { bounds = moon.type.bounds, path = \"%s\", "
+                      "return moon.udf(udf, { bounds = ");
+        put_bounds(lua, info->degrees);
+        mg_buf_printf(lua, ", path = \"%s\", "
                       "band = moon.type.integer(1, { min = 1, max = %d }), low = %.6g, high = %.6g, "
                       "colours = \"viridis\" })\n", fd_name, info->bands, low, high);
     }
@@ -145,8 +163,10 @@ static void look(const char *path, const char *fd_name, const char *name, int pi
             mg_buf_printf(&lua, "-- Made by `moongate serve` of %s: layer %s, columns %s.\n"
                           "local moon = require \"moon\"\n\nlocal function udf(bounds, path)\n"
                           "  return moon.read_vector(path, bounds)\nend\n\n"
-                          "return moon.udf(udf, { bounds = moon.type.bounds, path = \"%s\" })\n", fd_name,
-                          vector.layer, vector.columns, fd_name);
+                          "return moon.udf(udf, { bounds = ", fd_name,
+                          vector.layer, vector.columns);
+            put_bounds(&lua, vector.degrees);
+            mg_buf_printf(&lua, ", path = \"%s\" })\n", fd_name);
             meta = meta_of(name, "vector_tile", fd_name, vector.degrees);
         }
     }
