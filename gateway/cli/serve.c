@@ -86,8 +86,7 @@ static enum mg_err lock_data(const char *dir, struct mg_errmsg *err)
     return MG_OK;
 }
 
-/* ~/.moongate/credentials (0600): how this user's command line reaches this server. */
-static void write_credentials(const char *base_url, const char *data_dir)
+static void put_credentials(const char *base_url, const char *data_dir)
 {
     struct mg_state *state;
     struct mg_token token;
@@ -97,17 +96,32 @@ static void write_credentials(const char *base_url, const char *data_dir)
     if (!home || mg_state_open(data_dir, &state, &err) != MG_OK)
         return; /* the front says what is wrong with the state */
     if (mg_token_of_account(state, "local", "owner@local", &token, &err) == MG_OK) {
+        char fresh[1100];
         snprintf(path, sizeof path, "%s/.moongate", home);
         mkdir(path, 0700);
+        snprintf(fresh, sizeof fresh, "%s/.moongate/credentials.%ld", home, (long)getpid());
         snprintf(path, sizeof path, "%s/.moongate/credentials", home);
-        int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+        int fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
         if (fd < 0 || dprintf(fd, "{\"server\": \"%s\", \"token\": \"%s\", \"data\": \"%s\"}\n", base_url, token.text,
-                              data_dir) < 0)
+                              data_dir) < 0 || rename(fresh, path) < 0)
             mg_log_warn("credentials not written to %s: %s", path, strerror(errno));
         if (fd >= 0)
             close(fd);
     }
     mg_state_close(&state);
+}
+
+/* ~/.moongate/credentials (0600): how this user's command line reaches this server. In a process of its own: what
+ * unseals tokens shall not lie in the memory that the zygote and its workers inherit, nor LMDB be open across a fork. */
+static void write_credentials(const char *base_url, const char *data_dir)
+{
+    pid_t child = fork();
+    if (child == 0) {
+        put_credentials(base_url, data_dir);
+        _exit(0);
+    }
+    if (child > 0)
+        waitpid(child, NULL, 0);
 }
 
 /* Whether an unprivileged user can reach what the server needs: not where "/" or a folder above the data is closed to
@@ -142,12 +156,12 @@ static void start_log(const struct mg_config *config)
     mg_log_init("master", (enum mg_log_level)level, !isatty(STDERR_FILENO));
 }
 
-static int serve(const struct mg_config *config, struct mg_errmsg *err)
+static enum mg_err serve(const struct mg_config *config, int *code, struct mg_errmsg *err)
 {
     struct mg_share share;
     struct mg_serve_inputs inputs;
     char data_dir[1024], url[300], tls_url[300] = "";
-    int listener = -1, tls_listener = -1;
+    int listeners[2] = {-1, -1}, tls_listener = -1; /* the second is the operator's */
     int64_t ttl_s;
     enum mg_err status = mg_share_find(&share, err);
     if (!status)
@@ -157,7 +171,10 @@ static int serve(const struct mg_config *config, struct mg_errmsg *err)
     if (!status && !mg_duration_parse(mg_span(config->cache_max_age), &ttl_s))
         status = mg_err_set(err, MG_E_INVALID, "--cache-max-age %s: for instance 12h is expected", config->cache_max_age);
     if (!status)
-        status = listen_on(config->listen, "http", &listener, url, sizeof url, err);
+        status = listen_on(config->listen, "http", &listeners[0], url, sizeof url, err);
+    char admin_url[300];
+    if (!status && config->admin_listen)
+        status = listen_on(config->admin_listen, "http", &listeners[1], admin_url, sizeof admin_url, err);
     if (!status && config->tls_listen)
         status = listen_on(config->tls_listen, "https", &tls_listener, tls_url, sizeof tls_url, err);
     if (!status)
@@ -180,7 +197,7 @@ static int serve(const struct mg_config *config, struct mg_errmsg *err)
                    .wall_ms = config->timeout * 1000, .cpu_ms = config->cpu_timeout * 1000,
                    .lua_bytes = config->lua_memory << 20, .result_bytes = config->max_result << 20,
                    .cache_bytes = (uint64_t)config->cache_size << 20, .ttl_s = ttl_s},
-        .http = {.listen_fds = &listener, .n_listen = 1, .tls_fds = &tls_listener, .n_tls = tls_listener >= 0,
+        .http = {.listen_fds = listeners, .n_listen = 1 + (listeners[1] >= 0), .n_admin = listeners[1] >= 0, .tls_fds = &tls_listener, .n_tls = tls_listener >= 0,
                  .tls_cert = config->tls_self_signed ? NULL : config->tls_cert,
                  .tls_key = config->tls_self_signed ? NULL : config->tls_key,
                  .trusted_proxies = config->trusted_proxy[0] ? config->trusted_proxy : NULL,
@@ -205,9 +222,9 @@ static int serve(const struct mg_config *config, struct mg_errmsg *err)
         {MG_CHILD_FRONT, "front", mg_front_main, &front},
     };
     struct mg_master master = {.children = children, .n_children = 3, .run_dir = data_dir};
-    int code = mg_master_run(&master);
+    *code = mg_master_run(&master); /* whoever ended it has said why */
     mg_serve_inputs_free(&inputs);
-    return code == 0 ? MG_OK : mg_err_set(err, MG_E_INTERNAL, "the server ended with an error; see its log");
+    return MG_OK;
 }
 
 int mg_cmd_serve(int argc, char **argv)
@@ -222,5 +239,6 @@ int mg_cmd_serve(int argc, char **argv)
                            "Serves UDF folders (a folder that is one, or a folder of them), and raster or vector files,\n"
                            "each as a UDF of its own. Without arguments: the examples.\n");
     start_log(&config);
-    return serve(&config, &err) == MG_OK ? 0 : mg_cli_fail(1, &err);
+    int code = 1;
+    return serve(&config, &code, &err) == MG_OK ? code : mg_cli_fail(1, &err);
 }

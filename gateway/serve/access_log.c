@@ -4,16 +4,21 @@
 #include "moongate/log.h"
 
 #include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { FLUSH_BYTES = 32 << 10 };
+enum { FLUSH_BYTES = 32 << 10, KEEP_BYTES = 1 << 20 };
 
 static struct {
     pthread_mutex_t lock;
     int fd; /* -1: off */
+    bool is_pipe; /* or a terminal or socket: what may make a writer wait */
+    size_t next_flush;
     struct mg_buf lines;
-} access_log = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+} access_log = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .next_flush = FLUSH_BYTES};
 
 void mg_access_log_open(const char *path, bool quiet)
 {
@@ -21,26 +26,39 @@ void mg_access_log_open(const char *path, bool quiet)
         access_log.fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     else if (!quiet)
         access_log.fd = STDERR_FILENO;
+    struct stat st;
+    access_log.is_pipe = access_log.fd >= 0 && fstat(access_log.fd, &st) == 0 && !S_ISREG(st.st_mode);
     if (path && access_log.fd < 0)
         mg_log_error("cannot open the access log %s", path);
 }
 
+/* The loops write here: never waits. A reader of a pipe that sleeps costs lines, a full disk too; not the server. */
 static void flush_locked(void)
 {
+    struct pollfd room = {.fd = access_log.fd, .events = POLLOUT};
     size_t done = 0;
-    while (done < access_log.lines.len) {
-        ssize_t n = write(access_log.fd, access_log.lines.data + done, access_log.lines.len - done);
+    while (done < access_log.lines.len && poll(&room, 1, 0) > 0 && (room.revents & POLLOUT)) {
+        size_t left = access_log.lines.len - done;
+        if (access_log.is_pipe && left > PIPE_BUF)
+            left = PIPE_BUF; /* as much as a pipe that polls writable has room for */
+        ssize_t n = write(access_log.fd, access_log.lines.data + done, left);
         if (n <= 0)
-            break; /* a full disk must not stop the server */
+            break;
         done += (size_t)n;
     }
-    access_log.lines.len = 0;
+    if (done == access_log.lines.len || access_log.lines.len - done > KEEP_BYTES) {
+        access_log.lines.len = 0;
+    } else {
+        memmove(access_log.lines.data, access_log.lines.data + done, access_log.lines.len - done);
+        access_log.lines.len -= done;
+    }
 }
 
 void mg_access_log_flush(void)
 {
     pthread_mutex_lock(&access_log.lock);
     flush_locked();
+    access_log.next_flush = access_log.lines.len + FLUSH_BYTES;
     pthread_mutex_unlock(&access_log.lock);
 }
 
@@ -98,8 +116,10 @@ void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t byte
     mg_buf_str(&line, request->version == 0x200 ? ",\"http\":\"2\"}\n" : ",\"http\":\"1.1\"}\n");
     pthread_mutex_lock(&access_log.lock);
     mg_buf_put(&access_log.lines, line.data, line.len);
-    if (access_log.lines.len >= FLUSH_BYTES)
+    if (access_log.lines.len >= access_log.next_flush) {
         flush_locked();
+        access_log.next_flush = access_log.lines.len + FLUSH_BYTES;
+    }
     pthread_mutex_unlock(&access_log.lock);
     mg_buf_fini(&path);
     mg_buf_fini(&line);

@@ -72,6 +72,15 @@ static char *copy(struct mg_span text)
     return text.len ? strndup(text.data, text.len) : NULL;
 }
 
+/* A media type goes into a header: printable ASCII or nothing. */
+static char *copy_mime(struct mg_span text)
+{
+    for (size_t i = 0; i < text.len; i++)
+        if (text.data[i] < ' ' || text.data[i] > '~')
+            return NULL;
+    return text.len < 256 ? copy(text) : NULL;
+}
+
 struct mg_answer *mg_answer_from_result(const struct mg_run_result *result)
 {
     struct mg_answer *answer = mg_answer_new();
@@ -83,7 +92,7 @@ struct mg_answer *mg_answer_from_result(const struct mg_run_result *result)
     answer->file = copy(result->file);
     answer->traceback = copy(result->traceback);
     answer->log = copy(result->log);
-    answer->mime = copy(result->mime);
+    answer->mime = copy_mime(result->mime);
     answer->codec = copy(result->codec);
     answer->line = result->line;
     answer->by_accept = result->by_accept;
@@ -119,7 +128,10 @@ void mg_answer_set_body(struct mg_answer *answer, void *memory, struct mg_span b
 
 enum mg_err mg_answer_set_fd(struct mg_answer *answer, int fd, uint64_t offset, uint64_t bytes)
 {
-    void *map = bytes ? mmap(NULL, offset + bytes, PROT_READ, MAP_SHARED, fd, 0) : NULL;
+    if (offset > INT64_MAX - bytes)
+        return MG_E_INVALID;
+    /* Private: a kernel before 6.7 refuses shared mappings of a memfd that is sealed against writing. */
+    void *map = bytes ? mmap(NULL, offset + bytes, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
     if (map == MAP_FAILED)
         return MG_E_IO;
     set_etag(answer, map ? (char *)map + offset : "", bytes);
@@ -180,7 +192,7 @@ enum mg_err mg_answer_unpack(struct mg_span meta, struct mg_answer **out)
     struct mg_span headers = mg_unpack_bytes(&in), deps = mg_unpack_bytes(&in);
     mg_buf_put(&answer->headers, headers.data, headers.len);
     mg_buf_put(&answer->deps, deps.data, deps.len);
-    if (!etag || !mg_unpack_done(&in)) {
+    if (!etag || !mg_unpack_done(&in) || answer->status < 200 || answer->status > 599) {
         mg_answer_unref(&answer);
         return MG_E_INVALID;
     }
@@ -207,8 +219,8 @@ enum mg_err mg_answer_to_result(const struct mg_answer *answer, struct mg_buf *o
         .body = answer->body,
     };
     void *map = NULL;
-    if (answer->fd >= 0) {
-        map = mmap(NULL, answer->fd_offset + answer->fd_bytes, PROT_READ, MAP_SHARED, answer->fd, 0);
+    if (answer->fd >= 0 && answer->fd_bytes) {
+        map = mmap(NULL, answer->fd_offset + answer->fd_bytes, PROT_READ, MAP_PRIVATE, answer->fd, 0);
         if (map == MAP_FAILED)
             return MG_E_IO;
         result.body = (struct mg_span){(char *)map + answer->fd_offset, answer->fd_bytes};

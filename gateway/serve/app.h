@@ -32,12 +32,13 @@ struct mg_exchange {
     bool owner;                /* Bearer of the UDF's account: sees log and traceback */
     bool shared;               /* by a token in the URL: any origin may read it */
     bool tile_call;
+    bool secret;               /* the page shows a token: kept nowhere */
     const char *allow;         /* for a 405: the methods of this URL */
     int64_t token_max_age_s;   /* -1: none */
 };
 
 /* A response that is made in memory: headers are appended in place. */
-enum { MG_MAX_HEADERS = 48 };
+enum { MG_MAX_HEADERS = 64 };
 struct mg_reply {
     struct mg_http_response response;
     struct mg_http_header headers[MG_MAX_HEADERS];
@@ -65,6 +66,7 @@ struct mg_query {
     struct mg_given given[MG_MAX_GIVEN];
     size_t n;
     char *text;   /* decoded names and values */
+    struct mg_buf numbers; /* the text of a body's numbers and booleans */
     json_t *body; /* of a POST; the given borrow from it */
 };
 /* Parameters of a query string and a JSON (or form) body. MG_E_INVALID, MG_E_MEDIA_TYPE. */

@@ -33,13 +33,20 @@ enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, s
     struct mg_engine *engine = exchange->app->engine;
     struct mg_token found, account;
     exchange->shared = true;
-    exchange->owner = mg_auth_bearer(exchange, &account, NULL) == MG_OK;
+    bool bearer = mg_auth_bearer(exchange, &account, NULL) == MG_OK;
+    exchange->owner = bearer && strcmp(account.org, "local") == 0;
+    char decoded[256]; /* %55DF_Hello is the same URL as UDF_Hello */
+    if (memchr(token.data ? token.data : "", '%', token.len)) {
+        if (!mg_decode_segment(token, decoded, sizeof decoded))
+            return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
+        token = mg_span(decoded);
+    }
     if (mg_span_starts(token, "UDF_"))
         return find_public(exchange, (struct mg_span){token.data + 4, token.len - 4}, err);
     enum mg_err status = mg_token_check(engine->state, token, (int64_t)time(NULL), &found, err);
     if (status)
         return status;
-    exchange->owner &= strcmp(account.org, found.org) == 0;
+    exchange->owner = bearer && strcmp(account.org, found.org) == 0;
     if (!found.udf[0]) /* a private token has no place in a URL */
         return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
     exchange->token_max_age_s = found.max_age_s;

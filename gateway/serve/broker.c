@@ -265,6 +265,7 @@ void mg_broker_peer(struct mg_broker *broker, enum mg_role role, int fd)
         broker->zygote = fd;
         broker->spawn_after_us = 0;
         watch_fd(broker, fd, EVENT_ZYGOTE);
+        broker->spawn_failures = 0;
     } else if (role == MG_ROLE_FETCHER) {
         mg_pool_fetcher_lost_locked(broker);
         broker->fetcher = fd;
@@ -322,12 +323,24 @@ enum mg_err mg_broker_start(const struct mg_broker_config *config, struct mg_bro
     broker->next_id = EVENT_WORKERS;
     broker->epoll = epoll_create1(EPOLL_CLOEXEC);
     broker->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    enum mg_err status = MG_OK;
     if (broker->epoll < 0 || broker->wake < 0)
-        return mg_err_set(err, MG_E_IO, "broker: %s", strerror(errno));
-    watch_fd(broker, broker->wake, EVENT_WAKE);
-    watch_fd(broker, config->watch_fd, EVENT_WATCH);
-    if (pthread_create(&broker->thread, NULL, broker_main, broker) != 0)
-        return mg_err_set(err, MG_E_NOMEM, "broker: cannot start its thread");
+        status = mg_err_set(err, MG_E_IO, "broker: %s", strerror(errno));
+    if (!status) {
+        watch_fd(broker, broker->wake, EVENT_WAKE);
+        watch_fd(broker, config->watch_fd, EVENT_WATCH);
+        if (pthread_create(&broker->thread, NULL, broker_main, broker) != 0)
+            status = mg_err_set(err, MG_E_NOMEM, "broker: cannot start its thread");
+    }
+    if (status) {
+        if (broker->epoll >= 0)
+            close(broker->epoll);
+        if (broker->wake >= 0)
+            close(broker->wake);
+        pthread_mutex_destroy(&broker->lock);
+        free(broker);
+        return status;
+    }
     *out = broker;
     return MG_OK;
 }
@@ -353,7 +366,12 @@ void mg_broker_stop(struct mg_broker **broker_at)
     mg_broker_wake(broker);
     pthread_join(broker->thread, NULL);
     tell_finished(broker);
-    /* The process ends: the links and the workers' channels go with it. */
+    mg_pool_free(broker);
+    tell_finished(broker);
+    close(broker->epoll);
+    close(broker->wake);
+    pthread_mutex_destroy(&broker->lock);
+    free(broker);
 }
 
 void mg_broker_stats(struct mg_broker *broker, struct mg_broker_stats *out)
@@ -362,12 +380,15 @@ void mg_broker_stats(struct mg_broker *broker, struct mg_broker_stats *out)
     *out = (struct mg_broker_stats){
         .workers = broker->n_workers - broker->n_starting,
         .queued = broker->n_queued,
-        .layers = broker->layers,
+        .layers = broker->layers, /* of the last worker, or, below, what all that live have in common */
         .zygote = broker->zygote >= 0,
         .fetcher = broker->fetcher >= 0,
     };
     for (const struct worker *w = broker->workers; w; w = w->next)
         out->busy += w->phase == WORKER_BUSY || w->phase == WORKER_PARKED;
+    for (const struct worker *w = broker->workers; w; w = w->next)
+        if (w->phase != WORKER_STARTING)
+            out->layers &= w->layers;
     snprintf(out->last_error, sizeof out->last_error, "%s", broker->last_error);
     pthread_mutex_unlock(&broker->lock);
 }

@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <time.h>
 
-enum { BUNDLES = 32, FLIGHT_BUCKETS = 4096, FETCHES = 256, RETIRE_RUNS = 10000 };
+enum { BUNDLES = 32, FLIGHT_BUCKETS = 4096, FETCHES = 256, FETCHES_OF_WORKER = 8, RETIRE_RUNS = 10000 };
 
 struct job {
     struct mg_job ask; /* request points into `request` */
@@ -17,6 +17,7 @@ struct job {
     struct mg_waiter *waiters;
     bool background;           /* runs on without a waiter */
     int tries;                 /* lost with the zygote or killed by a stranger: tried once more */
+    int resent;                /* with its bundle, which the worker had dropped */
     int64_t queued_us, started_us;
     struct worker *worker;     /* while it runs */
     struct mg_answer *answer;  /* set when finished */
@@ -36,7 +37,10 @@ struct worker {
     struct mg_channel channel;
     pid_t pid;
     clockid_t cpu_clock;
-    bool has_clock, gone, exited, retire;
+    bool has_clock, exited, retire;
+    bool gone;                 /* cannot be talked to any more: gets no run, its end is awaited */
+    bool lost;                 /* its zygote is gone, and it with it */
+    bool kill_unsent;          /* the zygote's buffer was full: told again by the tick */
     int status;                /* of waitpid, once exited */
     unsigned layers;
     struct job *job;
@@ -80,8 +84,6 @@ struct mg_broker {
     char last_error[256];
 };
 
-
-
 /* pool.c */
 bool mg_pool_dispatch_locked(struct mg_broker *broker); /* hands queued jobs to workers; true when one was handed */
 void mg_pool_kill_locked(struct mg_broker *broker, struct worker *worker, enum kill_reason reason);
@@ -91,6 +93,7 @@ void mg_pool_fetcher_event(struct mg_broker *broker);
 void mg_pool_tick(struct mg_broker *broker);
 void mg_pool_zygote_lost_locked(struct mg_broker *broker);
 void mg_pool_fetcher_lost_locked(struct mg_broker *broker);
+void mg_pool_free(struct mg_broker *broker); /* all workers, at the broker's end */
 struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id);
 
 /* broker.c */

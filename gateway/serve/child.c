@@ -42,7 +42,7 @@ static json_t *argument(struct mg_unpack *in)
     case MG_ARG_INT:
         return json_integer(mg_unpack_int(in));
     case MG_ARG_NUMBER:
-        return json_real(mg_unpack_double(in));
+        return json_real(mg_unpack_double(in)); /* NULL for NaN and infinities */
     case MG_ARG_STRING:
     case MG_ARG_GEOMETRY:
     case MG_ARG_DATE: {
@@ -81,12 +81,15 @@ static enum mg_err read_call(struct mg_engine *engine, const struct mg_job *pare
         struct mg_given *one = &given[ask->n_given];
         one->name = mg_unpack_bytes(&in);
         one->json = argument(&in);
-        if (in.failed || !one->json)
+        ask->n_given += one->json != NULL;
+        if (in.failed)
             return mg_err_set(err, MG_E_INTERNAL, "moon.run: the arguments are malformed");
+        if (!one->json)
+            return mg_err_set(err, MG_E_ARGUMENT, "moon.run: argument %.*s: numbers must be finite and strings UTF-8",
+                              one->name.len < 80 ? (int)one->name.len : 80, one->name.data);
         bool cache_id = mg_span_is(one->name, "_cache_id");
         if (cache_id)
             ask->cache_id = (struct mg_span){json_string_value(one->json), json_string_length(one->json)};
-        ask->n_given++;
     }
     ask->udf = mg_catalog_find(engine->catalog, request.udf);
     if (!ask->udf)

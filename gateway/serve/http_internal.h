@@ -70,7 +70,7 @@ struct http_conn {
     struct mg_address peer; /* after a PROXY line: the client */
     char client[48];
     struct ssl_ctx_st *ssl_ctx;
-    bool tls, trusted, loopback;
+    bool tls, trusted, loopback, admin;
     bool counted; /* `peer` has a place in the address table */
     bool killed, shut, proxy_line_read;
     enum { CONN_PREFACE, CONN_TLS, CONN_HTTP1, CONN_HTTP2 } protocol;

@@ -100,6 +100,7 @@ struct http_request *http_request_new(struct http_conn *conn)
     r->response.fd = -1;
     memcpy(r->pub.client, conn->client, sizeof conn->client);
     r->pub.from_loopback = conn->loopback;
+    r->pub.from_admin = conn->admin;
     r->pub.scheme = conn->tls ? MG_SPAN("https") : MG_SPAN("http");
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);

@@ -202,7 +202,8 @@ static void on_first_read(h2o_socket_t *sock, const char *err)
     }
 }
 
-static void start(struct http_loop *loop, int fd, const struct sockaddr_storage *from, bool tls)
+static void start(struct http_loop *loop, int fd, const struct sockaddr_storage *from, bool tls,
+                  bool admin)
 {
     struct mg_http_server *server = loop->server;
     struct http_conn *c = calloc(1, sizeof *c);
@@ -212,6 +213,7 @@ static void start(struct http_loop *loop, int fd, const struct sockaddr_storage 
     }
     c->loop = loop;
     c->tls = tls;
+    c->admin = admin;
     c->body.fd = -1;
     mg_guard_init(&c->guard, http_now_ms(loop));
     if (from->ss_family == AF_INET6) {
@@ -267,7 +269,9 @@ static void on_accept(h2o_socket_t *listener, const char *err)
     while (loop->listeners[index] != listener) {
         index++;
     }
-    bool tls = index >= loop->server->config.n_listen;
+    const struct mg_http_config *config = &loop->server->config;
+    bool tls = index >= config->n_listen;
+    bool admin = !tls && index >= config->n_listen - config->n_admin;
     for (int i = 0; i < ACCEPTS; i++) {
         if (atomic_load(&loop->server->n_conns) >= loop->server->config.max_connections) {
             listeners_pause(loop, true);
@@ -278,7 +282,7 @@ static void on_accept(h2o_socket_t *listener, const char *err)
         int fd = accept4(h2o_socket_get_fd(listener), (struct sockaddr *)&from, &len,
                          SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            start(loop, fd, &from, tls);
+            start(loop, fd, &from, tls, admin);
         } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             mg_log_warn("no connection can be accepted just now: %s", strerror(errno));
             listeners_pause(loop, true);

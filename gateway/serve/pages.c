@@ -1,5 +1,6 @@
 /* Static pages: the files of the web folder, read once at start, with their gzip form and ETag. */
 #include "app.h"
+#include "negotiate.h"
 
 #include "moongate/codec.h"
 #include "moongate/log.h"
@@ -19,7 +20,7 @@ struct mg_page {
     const char *mime;
     char *data, *gzip;
     size_t len, gzip_len;
-    char etag[40];
+    char etag[24], gzip_etag[24];
 };
 
 static const struct {
@@ -70,6 +71,7 @@ static bool read_page(struct mg_page *page, int dir, const char *name)
     mg_sha256(page->data, page->len, &hash);
     snprintf(page->etag, sizeof page->etag, "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", hash.bytes[0], hash.bytes[1],
              hash.bytes[2], hash.bytes[3], hash.bytes[4], hash.bytes[5], hash.bytes[6], hash.bytes[7]);
+    snprintf(page->gzip_etag, sizeof page->gzip_etag, "%.17s-g\"", page->etag);
     mg_buf_init(&packed, 0);
     if (mg_gzip((struct mg_span){page->data, page->len}, &packed) == MG_OK && packed.len < page->len)
         page->gzip = mg_buf_take(&packed, &page->gzip_len);
@@ -126,12 +128,13 @@ bool mg_pages_send(struct mg_exchange *exchange, struct mg_span name)
         return false;
     struct mg_span encodings = mg_http_header(exchange->request, "accept-encoding"),
                    known = mg_http_header(exchange->request, "if-none-match");
-    bool gzip = page->gzip && encodings.len && memmem(encodings.data, encodings.len, "gzip", 4);
-    bool same = known.len && memmem(known.data, known.len, page->etag, strlen(page->etag));
+    bool gzip = page->gzip && mg_accepts_gzip(encodings);
+    const char *etag = gzip ? page->gzip_etag : page->etag;
+    bool same = mg_etag_listed(known, etag);
     struct mg_reply reply;
     mg_reply_init(&reply, same ? 304 : 200);
     mg_reply_header(&reply, "content-type", mg_span(page->mime));
-    mg_reply_header(&reply, "etag", mg_span(page->etag));
+    mg_reply_header(&reply, "etag", mg_span(etag));
     mg_reply_header(&reply, "cache-control", MG_SPAN("no-cache"));
     mg_reply_header(&reply, "vary", MG_SPAN("Accept-Encoding"));
     put_policy(&reply, page->mime);

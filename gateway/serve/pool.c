@@ -7,18 +7,20 @@
 
 #include "moongate/log.h"
 #include "moongate/metrics.h"
+#include "moongate/sandbox.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* Waiting parents are bounded by 4 x workers; each may have a chain of children, which are never held back: with a
  * bound on them the parents could wait for each other for ever. */
-enum { ORPHAN_MS = 200, START_MS = 20000, PARK_FACTOR = 4, MAX_CALLS = 1000 };
+enum { ORPHAN_MS = 200, START_MS = 20000, QUEUE_MS = 60000, PARK_FACTOR = 4, MAX_CALLS = 1000 };
 
 struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id)
 {
@@ -49,6 +51,21 @@ static void *take_child(struct worker *worker)
     void *child = worker->child;
     worker->child = NULL;
     return child;
+}
+
+/* The worker takes no more messages: it is dead, or does not read (then it is ended). Its end is seen as end of file,
+ * and by what the zygote says; its run is tried once more. */
+static void lose_locked(struct mg_broker *broker, struct worker *worker)
+{
+    struct mg_msg msg;
+    if (worker->gone)
+        return;
+    worker->gone = true;
+    if (worker->sock >= 0)
+        shutdown(worker->sock, SHUT_RDWR);
+    mg_msg_init(&msg, MG_MSG_KILL);
+    msg.id = worker->id;
+    worker->kill_unsent = broker->zygote >= 0 && mg_msg_send(broker->zygote, &msg, NULL, 0) != MG_OK;
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------- */
@@ -129,6 +146,10 @@ static void hand_over_locked(struct mg_broker *broker, struct worker *worker, st
     worker->job = job;
     worker->runs++;
     worker->calls = 0;
+    if (worker->big_fd >= 0) { /* of a run that asked for it and did not use it */
+        close(worker->big_fd);
+        worker->big_fd = -1;
+    }
     int64_t wall_ms = job->ask.wall_ms ? job->ask.wall_ms : broker->config.wall_ms;
     worker->deadline_us = now + wall_ms * 1000;
     if (job->ask.deadline_us && job->ask.deadline_us < worker->deadline_us)
@@ -140,7 +161,7 @@ static void hand_over_locked(struct mg_broker *broker, struct worker *worker, st
     set_phase(broker, worker, WORKER_BUSY);
     mg_metric_add(MG_M_RUNS, 1);
     if (mg_msg_send(worker->sock, &msg, &job->ask.udf->bundle_fd, attach) != MG_OK)
-        worker->gone = true; /* its end is seen by the event loop, which tries the run again */
+        lose_locked(broker, worker);
 }
 
 /* Whether one more process may be started for the job. */
@@ -195,8 +216,7 @@ void mg_pool_kill_locked(struct mg_broker *broker, struct worker *worker, enum k
     struct mg_msg msg;
     mg_msg_init(&msg, MG_MSG_KILL);
     msg.id = worker->id;
-    if (broker->zygote < 0 || mg_msg_send(broker->zygote, &msg, NULL, 0) != MG_OK)
-        worker->gone = true;
+    worker->kill_unsent = broker->zygote >= 0 && mg_msg_send(broker->zygote, &msg, NULL, 0) != MG_OK;
 }
 
 static struct mg_answer *death_answer(const struct mg_broker *broker, const struct worker *worker)
@@ -247,17 +267,24 @@ static bool is_strangers_doing(const struct worker *worker)
 static void bury_locked(struct mg_broker *broker, struct worker *worker)
 {
     struct job *job = worker->job;
-    if (worker->phase == WORKER_STARTING && !broker->stopping) {
+    if (worker->phase == WORKER_STARTING && !worker->lost && !broker->stopping) {
         broker->spawn_failures++;
         int64_t wait_ms = 50LL << (broker->spawn_failures < 8 ? broker->spawn_failures : 8);
         broker->spawn_after_us = mg_now_us() + wait_ms * 1000;
-        if (worker->exited)
+        if (worker->killed == KILL_PROTOCOL)
+            ; /* said already */
+        else if (worker->killed == KILL_STOP || !worker->exited)
+            snprintf(broker->last_error, sizeof broker->last_error, "a worker was not ready within %d s of its start",
+                     START_MS / 1000);
+        else
             snprintf(broker->last_error, sizeof broker->last_error,
                      WIFSIGNALED(worker->status) ? "a worker ended at its start with signal %d"
                                                  : "a worker ended at its start with status %d",
                      WIFSIGNALED(worker->status) ? WTERMSIG(worker->status) : WEXITSTATUS(worker->status));
     }
-    if (job && is_strangers_doing(worker) && job->tries == 0)
+    if (job && broker->stopping)
+        mg_broker_finish_locked(broker, job, mg_answer_error(MG_E_UNAVAILABLE, "the server is stopping"));
+    else if (job && is_strangers_doing(worker) && job->tries == 0)
         mg_broker_requeue_locked(broker, job);
     else if (job)
         mg_broker_finish_locked(broker, job, death_answer(broker, worker));
@@ -282,7 +309,22 @@ void mg_pool_zygote_lost_locked(struct mg_broker *broker)
     close(broker->zygote);
     broker->zygote = -1;
     for (struct worker *w = broker->workers; w; w = w->next)
-        w->gone = true; /* they die with it; the tick buries them */
+        w->gone = w->lost = true; /* they die with it; the tick buries them */
+    snprintf(broker->last_error, sizeof broker->last_error, "the zygote ended and is being started again");
+}
+
+void mg_pool_free(struct mg_broker *broker)
+{
+    while (broker->workers) {
+        void *child = take_child(broker->workers);
+        bury_locked(broker, broker->workers);
+        if (child)
+            broker->config.let_go(broker->config.context, child);
+    }
+    if (broker->zygote >= 0)
+        close(broker->zygote);
+    if (broker->fetcher >= 0)
+        close(broker->fetcher);
 }
 
 /* ---- results ----------------------------------------------------------------------------------------- */
@@ -306,6 +348,10 @@ static struct mg_answer *read_result(struct mg_broker *broker, struct worker *wo
     memcpy(memory, &head, sizeof head); /* what was checked, whatever the worker wrote since */
     struct mg_run_result result;
     if (mg_run_result_unpack((struct mg_span){memory, inline_bytes}, &result) != MG_OK) {
+        free(memory);
+        return NULL;
+    }
+    if (result.gzip && (result.identity_bytes < 0 || (uint64_t)result.identity_bytes > broker->config.max_result)) {
         free(memory);
         return NULL;
     }
@@ -337,10 +383,10 @@ static void on_done_locked(struct mg_broker *broker, struct worker *worker, cons
         return;
     }
     struct job *job = worker->job;
-    if (answer->err == MG_E_CONFLICT && job->tries < 2) {
+    if (answer->err == MG_E_CONFLICT && job->resent == 0) {
         /* It has dropped the bundle: the same run again, with the bundle. */
         mg_answer_unref(&answer);
-        job->tries++;
+        job->resent++;
         hand_over_locked(broker, worker, job, true);
         return;
     }
@@ -351,7 +397,10 @@ static void on_done_locked(struct mg_broker *broker, struct worker *worker, cons
         close(worker->big_fd);
         worker->big_fd = -1;
     }
-    bool surplus = broker->n_workers - broker->n_parked > broker->config.workers;
+    unsigned able = 0;
+    for (const struct worker *w = broker->workers; w; w = w->next)
+        able += w->phase != WORKER_PARKED && !w->killed && !w->gone;
+    bool surplus = able > broker->config.workers;
     if (worker->retire || worker->runs >= RETIRE_RUNS || surplus)
         mg_pool_kill_locked(broker, worker, KILL_STOP);
 }
@@ -378,14 +427,14 @@ static void on_need_locked(struct mg_broker *broker, struct worker *worker, cons
     reply.id = msg->id;
     reply.bytes = msg->bytes;
     if (mg_msg_send(worker->sock, &reply, &worker->big_fd, 1) != MG_OK)
-        worker->gone = true;
+        lose_locked(broker, worker);
 }
 
 /* ---- child runs -------------------------------------------------------------------------------------- */
 
 static void on_call(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
 {
-    if (worker->phase != WORKER_BUSY || msg->id != worker->run || msg->bytes > MG_CHANNEL_RESULT) {
+    if (worker->phase != WORKER_BUSY || msg->id != worker->run || !worker->job || msg->bytes > MG_CHANNEL_RESULT) {
         mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
         return;
     }
@@ -444,8 +493,8 @@ void mg_broker_child_done(struct mg_broker *broker, uint64_t worker_id, uint64_t
         msg.tag = tag;
         msg.bytes = packed.len;
         msg.err = made ? MG_OK : MG_E_NOMEM;
-        if (mg_msg_send(worker->sock, &msg, &fd, made) != MG_OK)
-            worker->gone = true;
+        if (worker->sock < 0 || mg_msg_send(worker->sock, &msg, &fd, made) != MG_OK)
+            lose_locked(broker, worker);
     }
     pthread_mutex_unlock(&broker->lock);
     if (child)
@@ -457,7 +506,7 @@ void mg_broker_child_done(struct mg_broker *broker, uint64_t worker_id, uint64_t
 
 /* ---- remote bytes ------------------------------------------------------------------------------------ */
 
-static void refuse_fetch(struct worker *worker, const struct mg_msg *msg, const char *why)
+static void refuse_fetch(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg, const char *why)
 {
     struct mg_msg reply;
     mg_msg_init(&reply, MG_MSG_FETCHED);
@@ -465,17 +514,28 @@ static void refuse_fetch(struct worker *worker, const struct mg_msg *msg, const 
     reply.tag = msg->tag;
     reply.err = MG_E_FETCH;
     snprintf(reply.text, sizeof reply.text, "%s", why);
-    if (mg_msg_send(worker->sock, &reply, NULL, 0) != MG_OK)
-        worker->gone = true;
+    if (worker->sock < 0 || mg_msg_send(worker->sock, &reply, NULL, 0) != MG_OK)
+        lose_locked(broker, worker);
 }
 
 static void on_fetch_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
 {
-    struct fetch *slot = broker->fetches;
-    while (slot < broker->fetches + FETCHES && slot->tag)
-        slot++;
-    if (broker->fetcher < 0 || slot == broker->fetches + FETCHES) {
-        refuse_fetch(worker, msg, broker->fetcher < 0 ? "the fetcher is being restarted; try again in a second"
+    if (worker->phase != WORKER_BUSY || msg->id != worker->run) {
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    struct fetch *slot = NULL;
+    unsigned of_worker = 0;
+    for (struct fetch *f = broker->fetches; f < broker->fetches + FETCHES; f++) {
+        of_worker += f->tag && f->worker == worker->id;
+        slot = !slot && !f->tag ? f : slot;
+    }
+    if (of_worker >= FETCHES_OF_WORKER) { /* ours wait for each: one that does not shall not take all places */
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    if (broker->fetcher < 0 || !slot) {
+        refuse_fetch(broker, worker, msg, broker->fetcher < 0 ? "the fetcher is being restarted; try again in a second"
                                                       : "too many remote reads at once");
         return;
     }
@@ -486,7 +546,7 @@ static void on_fetch_locked(struct mg_broker *broker, struct worker *worker, con
     mg_metric_add(MG_M_FETCHES, 1);
     if (mg_msg_send(broker->fetcher, &forward, NULL, 0) != MG_OK) {
         slot->tag = 0;
-        refuse_fetch(worker, msg, "the fetcher is busy; try again in a second");
+        refuse_fetch(broker, worker, msg, "the fetcher is busy; try again in a second");
     }
 }
 
@@ -500,7 +560,7 @@ void mg_pool_fetcher_lost_locked(struct mg_broker *broker)
         struct worker *worker = f->tag ? mg_pool_find(broker, f->worker) : NULL;
         struct mg_msg msg = {.id = f->run, .tag = f->worker_tag};
         if (worker && !worker->gone)
-            refuse_fetch(worker, &msg, "the fetcher ended while it read; try again");
+            refuse_fetch(broker, worker, &msg, "the fetcher ended while it read; try again");
         f->tag = 0;
     }
 }
@@ -524,12 +584,12 @@ void mg_pool_fetcher_event(struct mg_broker *broker)
             if (f->tag != msg.tag || !f->tag)
                 continue;
             struct worker *worker = mg_pool_find(broker, f->worker);
-            if (worker && worker->run == f->run) {
+            if (worker && worker->run == f->run && worker->sock >= 0) {
                 msg.id = f->run;
                 msg.tag = f->worker_tag;
                 mg_metric_add(MG_M_FETCH_BYTES, (int64_t)msg.bytes);
                 if (mg_msg_send(worker->sock, &msg, fds, n_fds) != MG_OK)
-                    worker->gone = true;
+                    lose_locked(broker, worker);
             }
             f->tag = 0;
             break;
@@ -543,6 +603,11 @@ void mg_pool_fetcher_event(struct mg_broker *broker)
 
 static void on_ready_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
 {
+    if (worker->phase != WORKER_STARTING || (msg->layers & MG_LAYER_MANDATORY) != MG_LAYER_MANDATORY) {
+        snprintf(broker->last_error, sizeof broker->last_error, "a worker lacks a layer of its sandbox");
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
     worker->layers = msg->layers;
     broker->layers = msg->layers;
     broker->spawn_failures = 0;
@@ -566,6 +631,7 @@ void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
         if (status != MG_OK) {
             if (status == MG_E_INVALID)
                 mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+            lose_locked(broker, worker); /* one that only closed its link shall not run on */
             worker->gone = true;
             worker->since_us = mg_now_us();
             close(worker->sock);
@@ -646,6 +712,23 @@ static void check_budget_locked(struct mg_broker *broker, struct worker *worker,
         mg_pool_kill_locked(broker, worker, KILL_CPU);
 }
 
+/* Runs that waited too long for a worker, or whose parent has no time left. */
+static void expire_locked(struct mg_broker *broker, int64_t now)
+{
+    for (struct job *job = broker->queue_head, *next; job; job = next) {
+        next = job->next;
+        bool late = job->ask.deadline_us && now >= job->ask.deadline_us;
+        if (!late && now - job->queued_us < QUEUE_MS * 1000LL)
+            continue;
+        char text[400];
+        snprintf(text, sizeof text, "no worker was free within %d s%s%s; try again later", QUEUE_MS / 1000,
+                 broker->last_error[0] ? ": " : "", broker->last_error);
+        mg_broker_finish_locked(broker, mg_queue_pop_locked(broker, job),
+                                late ? mg_answer_error(MG_E_TIMEOUT, "the time of the calling run is over")
+                                     : mg_answer_error(MG_E_UNAVAILABLE, text));
+    }
+}
+
 void mg_pool_tick(struct mg_broker *broker)
 {
     void *orphans[64];
@@ -658,16 +741,21 @@ void mg_pool_tick(struct mg_broker *broker)
         of_org += strcmp(w->org, broker->org) == 0 && w->phase != WORKER_PARKED;
         if ((w->phase == WORKER_BUSY || w->phase == WORKER_PARKED) && w->job && !w->gone)
             check_budget_locked(broker, w, now);
+        struct mg_msg again;
+        mg_msg_init(&again, MG_MSG_KILL);
+        again.id = w->id;
+        if (w->kill_unsent && (broker->zygote < 0 || mg_msg_send(broker->zygote, &again, NULL, 0) == MG_OK))
+            w->kill_unsent = false;
         if (w->phase == WORKER_STARTING && !w->gone && now - w->since_us > START_MS * 1000LL)
             mg_pool_kill_locked(broker, w, KILL_STOP);
         bool silent = w->sock < 0 && now - w->since_us > ORPHAN_MS * 1000LL;
-        bool lost = w->gone && broker->zygote < 0;
-        if ((silent || lost) && n_orphans < 64) {
+        if ((silent || w->lost) && n_orphans < 64) {
             if ((orphans[n_orphans] = take_child(w)))
                 n_orphans++;
             bury_locked(broker, w);
         }
     }
+    expire_locked(broker, now);
     while (of_org < broker->config.workers && broker->zygote >= 0 && !broker->stopping &&
            broker->n_starting < 2 && now >= broker->spawn_after_us) {
         unsigned before = broker->n_workers;

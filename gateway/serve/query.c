@@ -79,6 +79,8 @@ static enum mg_err add_pairs(struct mg_query *query, struct mg_span pairs, char 
 
 static enum mg_err add_json(struct mg_query *query, struct mg_span body, struct mg_errmsg *err)
 {
+    if (body.len > MAX_BODY)
+        return mg_err_set(err, MG_E_TOO_LARGE, "the body: parameters of at most %d bytes are expected", MAX_BODY);
     enum mg_err status = mg_json_parse(body, MAX_BODY, &query->body, err);
     if (status)
         return mg_err_prefix(err, status, "the body");
@@ -86,11 +88,19 @@ static enum mg_err add_json(struct mg_query *query, struct mg_span body, struct 
         return mg_err_set(err, MG_E_INVALID, "the body: a JSON object of parameters is expected");
     const char *name;
     json_t *value;
+    /* Numbers as text: at most 32 bytes each, so that the buffer never moves. */
+    if (!mg_buf_room(&query->numbers, 32 * (json_object_size(query->body) + 1)))
+        return MG_E_NOMEM;
     json_object_foreach(query->body, name, value)
     {
         if (query->n == MG_MAX_GIVEN)
             return mg_err_set(err, MG_E_INVALID, "more than %d parameters", MG_MAX_GIVEN);
         struct mg_span text = {json_string_value(value), json_string_length(value)};
+        if (json_is_number(value) || json_is_boolean(value)) {
+            size_t at = query->numbers.len;
+            mg_json_write(value, &query->numbers);
+            text = (struct mg_span){query->numbers.data + at, query->numbers.len - at};
+        }
         query->given[query->n++] = (struct mg_given){.name = mg_span(name), .text = text, .json = value};
     }
     return MG_OK;
@@ -103,6 +113,7 @@ enum mg_err mg_query_parse(struct mg_query *query, const struct mg_http_request 
     bool form = post && mg_span_starts(type, "application/x-www-form-urlencoded");
     query->n = 0;
     query->body = NULL;
+    mg_buf_init(&query->numbers, 0);
     query->text = malloc(request->query.len + (form ? request->body.len : 0) + 1);
     if (!query->text)
         return MG_E_NOMEM;
@@ -128,6 +139,7 @@ void mg_query_free(struct mg_query *query)
     query->text = NULL;
     json_decref(query->body);
     query->body = NULL;
+    mg_buf_fini(&query->numbers);
     query->n = 0;
 }
 

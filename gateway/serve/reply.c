@@ -2,6 +2,7 @@
  *
  * Bodies are sent from where they lie: the exchange keeps its answer until the seam releases the response. */
 #include "app.h"
+#include "negotiate.h"
 
 #include "moongate/codec.h"
 #include "moongate/log.h"
@@ -55,14 +56,11 @@ void mg_exchange_unref(struct mg_exchange *exchange)
     free(exchange);
 }
 
-/* The seam is done with the response, and thereby with the request. */
+/* The seam is done with the response. */
 static void released(void *context)
 {
     struct mg_exchange *exchange = context;
-    pthread_mutex_lock(&mg_gone_lock);
-    exchange->request->user = NULL;
-    pthread_mutex_unlock(&mg_gone_lock);
-    mg_exchange_unref(exchange);
+    mg_exchange_unref(exchange); /* the request is gone by now */
 }
 
 static bool is_head(const struct mg_exchange *exchange)
@@ -88,6 +86,11 @@ void mg_reply_send(struct mg_exchange *exchange, struct mg_reply *reply)
     mg_metric_add(MG_M_ERRORS_5XX, status >= 500);
     mg_metric_add(MG_M_BYTES_SENT, is_head(exchange) ? 0 : (int64_t)bytes);
     mg_access_log(exchange, status, is_head(exchange) ? 0 : bytes);
+    if (exchange->request->user) { /* while the request is still there: going away cancels nothing from here on */
+        pthread_mutex_lock(&mg_gone_lock);
+        exchange->request->user = NULL;
+        pthread_mutex_unlock(&mg_gone_lock);
+    }
     response->release = released;
     response->release_context = exchange;
     mg_http_answer(exchange->request, response);
@@ -103,7 +106,12 @@ void mg_reply_text(struct mg_exchange *exchange, int status, const char *mime, s
     exchange->memory = mg_buf_take(body, NULL);
     reply.response.body = (struct mg_span){exchange->memory ? exchange->memory : "", len};
     mg_reply_header(&reply, "content-type", mg_span(mime));
-    mg_reply_header(&reply, "cache-control", MG_SPAN("no-cache"));
+    mg_reply_header(&reply, "cache-control", exchange->secret ? MG_SPAN("no-store") : MG_SPAN("no-cache"));
+    if (exchange->secret) {
+        mg_reply_header(&reply, "referrer-policy", MG_SPAN("no-referrer"));
+        mg_reply_header(&reply, "content-security-policy",
+                        MG_SPAN("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"));
+    }
     mg_reply_send(exchange, &reply);
 }
 
@@ -208,12 +216,30 @@ static void put_timing(struct mg_reply *reply, const struct mg_answer *answer, e
                          (double)answer->encode_us / 1e3);
 }
 
-/* Headers that the UDF or the codec asked for. Those that the server answers for are not theirs to set. */
-static void put_own_headers(struct mg_reply *reply, const struct mg_answer *answer)
+/* The UDF's own word on caching (of what is not private) and on the file's name counts, in place of ours. */
+static void put_or_replace(struct mg_reply *reply, const char *name, struct mg_span value, bool is_public)
 {
-    static const char *const ours[] = {"content-length", "content-encoding", "transfer-encoding", "connection",
-                                       "date", "server", "etag", "set-cookie", "content-type", "keep-alive",
-                                       "upgrade", "access-control-allow-credentials"};
+    bool caching = strcmp(name, "cache-control") == 0;
+    if (caching && !is_public)
+        return;
+    for (size_t i = 0; (caching || strcmp(name, "content-disposition") == 0) && i < reply->response.n_headers; i++)
+        if (mg_span_is(reply->headers[i].name, name)) {
+            reply->headers[i].value = value;
+            return;
+        }
+    mg_reply_header(reply, name, value);
+}
+
+/* Headers that the UDF or the codec asked for. Those that the server answers for are not theirs to set. */
+static void put_own_headers(struct mg_reply *reply, const struct mg_answer *answer, bool is_public)
+{
+    static const char *const ours[] = {
+        "accept-ranges", "age", "allow", "alt-svc", "clear-site-data", "connection", "content-encoding",
+        "content-length", "content-range", "content-type", "date", "etag", "keep-alive", "proxy-authenticate",
+        "proxy-connection", "server", "server-timing", "service-worker-allowed", "set-cookie",
+        "strict-transport-security", "te", "trailer", "transfer-encoding", "upgrade", "www-authenticate", "x-cache",
+        "x-content-type-options"};
+    static const char *const prefixes[] = {"access-control-", "x-fused-", "x-moongate-request"};
     struct mg_unpack in;
     mg_unpack_init(&in, answer->headers.data, answer->headers.len);
     size_t n = answer->headers.len ? mg_unpack_count(&in, 32) : 0;
@@ -233,12 +259,14 @@ static void put_own_headers(struct mg_reply *reply, const struct mg_answer *answ
         name[raw.len] = 0;
         for (size_t k = 0; good && k < sizeof ours / sizeof *ours; k++)
             good = strcmp(name, ours[k]) != 0;
+        for (size_t k = 0; good && k < sizeof prefixes / sizeof *prefixes; k++)
+            good = strncmp(name, prefixes[k], strlen(prefixes[k])) != 0;
         if (!good || reply->text.cap - reply->text.len <= raw.len + value.len + 1)
             continue;
         char *at = reply->text.data + reply->text.len;
         mg_buf_put(&reply->text, name, raw.len + 1);
         mg_buf_put(&reply->text, value.data, value.len);
-        mg_reply_header(reply, at, (struct mg_span){at + raw.len + 1, value.len});
+        put_or_replace(reply, at, (struct mg_span){at + raw.len + 1, value.len}, is_public);
     }
 }
 
@@ -264,56 +292,6 @@ static void put_caching(const struct mg_exchange *exchange, struct mg_reply *rep
         mg_reply_header(reply, "vary", MG_SPAN("Accept, Accept-Encoding"));
     else if (answer->by_accept || answer->gzip)
         mg_reply_header(reply, "vary", answer->gzip ? MG_SPAN("Accept-Encoding") : MG_SPAN("Accept"));
-}
-
-static bool accepts_gzip(const struct mg_http_request *request)
-{
-    struct mg_span list = mg_http_header(request, "accept-encoding"), item;
-    while (mg_span_cut(&list, ',', &item)) {
-        while (item.len && *item.data == ' ')
-            item.data++, item.len--;
-        if (mg_span_starts(item, "gzip")) {
-            const char *q = memmem(item.data, item.len, "q=0", 3);
-            return !q || (q + 3 < item.data + item.len && q[3] == '.' && q[4] != '0');
-        }
-    }
-    return false;
-}
-
-/* "bytes=a-b", one range: false when there is none that we honour. */
-static bool parse_range(struct mg_span value, uint64_t size, uint64_t *first, uint64_t *last, bool *unsatisfiable)
-{
-    char text[64];
-    unsigned long long a, b;
-    int used = 0;
-    *unsatisfiable = false;
-    if (!mg_span_starts(value, "bytes=") || value.len >= sizeof text || memchr(value.data, ',', value.len))
-        return false;
-    memcpy(text, value.data + 6, value.len - 6);
-    text[value.len - 6] = 0;
-    if (sscanf(text, "-%llu%n", &b, &used) == 1 && !text[used]) {
-        a = b >= size ? 0 : size - b;
-        *unsatisfiable = b == 0 || size == 0;
-        b = size - 1;
-    } else if (sscanf(text, "%llu-%llu%n", &a, &b, &used) == 2 && !text[used]) {
-        if (a > b)
-            return false;
-    } else if (sscanf(text, "%llu-%n", &a, &used) == 1 && used && !text[used]) {
-        b = size ? size - 1 : 0;
-    } else {
-        return false;
-    }
-    *unsatisfiable |= a >= size;
-    *first = a;
-    *last = b >= size ? size - 1 : b;
-    return true;
-}
-
-/* If-None-Match, weakly compared; the two encodings of one answer count as the same here. */
-static bool matches(struct mg_span list, const char *etag)
-{
-    size_t len = strlen(etag) - 1; /* without the closing quote: "…-i" matches too */
-    return etag[0] && (mg_span_is(list, "*") || (list.len && memmem(list.data, list.len, etag, len)));
 }
 
 /* The stored gzip body, inflated for a client that wants none (or a range). */
@@ -344,8 +322,8 @@ static void put_type(const struct mg_exchange *exchange, struct mg_reply *reply,
     if (codec && !exchange->tile_call)
         mg_reply_headerf(reply, "content-disposition", "inline; filename=\"%s.%s\"", exchange->udf->name,
                          codec->extension);
-    if (answer->mime && strncmp(answer->mime, "text/html", 9) == 0)
-        /* A page of a UDF shares our origin: it may run scripts, but not as us. */
+    if (answer->mime && (strncasecmp(answer->mime, "text/html", 9) == 0 || strcasestr(answer->mime, "xml")))
+        /* A page or drawing of a UDF shares our origin: it may run scripts, but not as us. */
         mg_reply_header(reply, "content-security-policy",
                         MG_SPAN("sandbox allow-scripts allow-forms allow-popups allow-downloads"));
 }
@@ -353,14 +331,15 @@ static void put_type(const struct mg_exchange *exchange, struct mg_reply *reply,
 static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, enum mg_source source)
 {
     const struct mg_http_request *request = exchange->request;
-    struct mg_span range = mg_http_header(request, "range");
-    bool as_gzip = answer->gzip && !range.len && accepts_gzip(request);
+    bool is_get = mg_span_is(request->method, "GET");
+    struct mg_span range = is_get ? mg_http_header(request, "range") : (struct mg_span){0};
+    bool as_gzip = answer->gzip && !range.len && mg_accepts_gzip(mg_http_header(request, "accept-encoding"));
     struct mg_reply reply;
     mg_reply_init(&reply, answer->status);
     put_type(exchange, &reply, answer);
     put_caching(exchange, &reply, answer, source);
     put_timing(&reply, answer, source);
-    put_own_headers(&reply, answer);
+    put_own_headers(&reply, answer, exchange->shared && !mg_http_header(request, "authorization").data);
     if (exchange->owner)
         put_metadata(&reply, answer);
     if (answer->empty && !mg_answer_bytes(answer)) {
@@ -368,11 +347,13 @@ static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, 
         return;
     }
     bool inflated = answer->gzip && !as_gzip;
-    if (answer->etag[0] && inflated)
-        mg_reply_headerf(&reply, "etag", "%.*s-i\"", (int)strlen(answer->etag) - 1, answer->etag);
-    else if (answer->etag[0])
-        mg_reply_header(&reply, "etag", mg_span(answer->etag)); /* lives as long as the exchange */
-    if (answer->status == 200 && matches(mg_http_header(request, "if-none-match"), answer->etag)) {
+    char etag[48] = ""; /* each coding of the body has its own */
+    if (answer->etag[0])
+        snprintf(etag, sizeof etag, "%.*s%s\"", (int)strlen(answer->etag) - 1, answer->etag, inflated ? "-i" : "");
+    if (etag[0])
+        mg_reply_headerf(&reply, "etag", "%s", etag);
+    if (answer->status == 200 && (is_get || is_head(exchange)) &&
+        mg_etag_listed(mg_http_header(request, "if-none-match"), etag)) {
         reply.response.status = 304;
         mg_reply_send(exchange, &reply);
         return;
@@ -384,25 +365,31 @@ static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, 
     }
     if (as_gzip)
         mg_reply_header(&reply, "content-encoding", MG_SPAN("gzip"));
-    uint64_t size = inflated ? answer->identity_bytes : mg_answer_bytes(answer), first = 0, last = size ? size - 1 : 0;
-    bool unsatisfiable;
+    uint64_t size = inflated ? answer->identity_bytes : mg_answer_bytes(answer), first = 0, last = 0;
     if (!as_gzip && answer->status == 200)
         mg_reply_header(&reply, "accept-ranges", MG_SPAN("bytes"));
     struct mg_span if_range = mg_http_header(request, "if-range");
-    bool valid = !if_range.len || matches(if_range, answer->etag);
-    if (answer->status == 200 && range.len && valid && parse_range(range, size, &first, &last, &unsatisfiable)) {
-        reply.response.status = unsatisfiable ? 416 : 206;
-        if (unsatisfiable) {
-            mg_reply_headerf(&reply, "content-range", "bytes */%llu", (unsigned long long)size);
-            size = 0;
-        } else {
-            mg_reply_headerf(&reply, "content-range", "bytes %llu-%llu/%llu", (unsigned long long)first,
-                             (unsigned long long)last, (unsigned long long)size);
-            size = last - first + 1;
-        }
+    bool valid = !if_range.data || (etag[0] && mg_span_is(if_range, etag)); /* strongly compared */
+    enum mg_range part = answer->status == 200 && range.len && valid ? mg_range_parse(range, size, &first, &last)
+                                                                     : MG_RANGE_WHOLE;
+    if (part == MG_RANGE_OUTSIDE) {
+        reply.response.status = 416;
+        mg_reply_headerf(&reply, "content-range", "bytes */%llu", (unsigned long long)size);
+        size = 0;
+    } else if (part == MG_RANGE_PART) {
+        reply.response.status = 206;
+        mg_reply_headerf(&reply, "content-range", "bytes %llu-%llu/%llu", (unsigned long long)first,
+                         (unsigned long long)last, (unsigned long long)size);
+        size = last - first + 1;
     }
     if (!inflated && answer->fd >= 0 && size) {
         reply.response.fd = fcntl(answer->fd, F_DUPFD_CLOEXEC, 3);
+        if (reply.response.fd < 0) {
+            mg_buf_fini(&reply.text);
+            mg_reply_error(exchange, MG_E_UNAVAILABLE, "the server has no descriptor free; try again in a second",
+                           (struct mg_span){0});
+            return;
+        }
         reply.response.fd_offset = answer->fd_offset + first;
         reply.response.fd_bytes = size;
     } else if (size) {
@@ -420,7 +407,9 @@ void mg_reply_answer(struct mg_exchange *exchange, struct mg_answer *answer, enu
         send_answer(exchange, answer, source);
         return;
     }
-    if (exchange->udf && answer->err != MG_E_PARAMETER && answer->err != MG_E_CANCELLED)
+    bool quiet = answer->err == MG_E_PARAMETER || answer->err == MG_E_CANCELLED || answer->err == MG_E_TOO_MANY ||
+                 answer->err == MG_E_UNAVAILABLE || answer->err == MG_E_TILE_RANGE;
+    if (exchange->udf && !quiet)
         mg_log_warn("%s (%s): %s: %s", exchange->udf->name, exchange->id, mg_err_name(answer->err),
                     answer->message ? answer->message : "");
     const char *message = exchange->owner && answer->message ? answer->message : message_for_strangers(answer);

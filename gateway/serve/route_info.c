@@ -37,8 +37,10 @@ static void ready(struct mg_exchange *exchange)
     json_t *value = json_pack("{s:s, s:i, s:i, s:i, s:b, s:o}", "status", good ? "ready" : stopping ? "stopping" : "not ready",
                               "workers", (int)stats.workers, "busy", (int)stats.busy, "queued", (int)stats.queued,
                               "fetcher", stats.fetcher, "sandbox", layers);
-    if (stats.last_error[0])
-        json_object_set_new(value, "error", json_string(stats.last_error));
+    if (!good && !stopping)
+        json_object_set_new(value, "error", json_string(stats.last_error[0] ? stats.last_error
+                                                        : stats.zygote      ? "no worker is up yet"
+                                                                            : "the zygote is not up yet"));
     reply_json(exchange, good ? 200 : 503, value);
 }
 
@@ -46,7 +48,7 @@ static void metrics(struct mg_exchange *exchange)
 {
     struct mg_token account;
     struct mg_errmsg err = {0};
-    if (!exchange->request->from_loopback && mg_auth_bearer(exchange, &account, &err) != MG_OK) {
+    if (!exchange->request->from_loopback && !exchange->request->from_admin && mg_auth_bearer(exchange, &account, &err) != MG_OK) {
         mg_reply_error(exchange, MG_E_UNAUTHORIZED, err.text, (struct mg_span){0});
         return;
     }
@@ -76,15 +78,18 @@ static json_t *tilejson(const struct mg_exchange *exchange, const char *token)
 {
     const struct mg_udf *udf = exchange->udf;
     const char *kind = kind_of(udf);
-    char url[800];
+    struct mg_buf url;
     struct mg_span query = exchange->request->query;
-    snprintf(url, sizeof url, "%s/%s/run/tiles/{z}/{x}/{y}%s%s%.*s", exchange->app->base_url, token,
-             !kind ? "" : strcmp(kind, "vector") == 0 ? ".mvt" : ".png", query.len ? "?" : "",
-             query.len < 400 ? (int)query.len : 0, query.data ? query.data : "");
+    mg_buf_init(&url, 0);
+    mg_buf_printf(&url, "%s/%s/run/tiles/{z}/{x}/{y}%s%s", exchange->app->base_url, token,
+                  !kind ? "" : strcmp(kind, "vector") == 0 ? ".mvt" : ".png", query.len ? "?" : "");
+    for (size_t i = 0; i < query.len; i++) /* as sent, but in ASCII: JSON is UTF-8 */
+        mg_buf_printf(&url, (unsigned char)query.data[i] < 0x80 ? "%c" : "%%%02X", (unsigned char)query.data[i]);
     json_t *value = json_pack("{s:s, s:s, s:s, s:s, s:[s], s:i, s:i, s:[f,f,f,f]}", "tilejson", "3.0.0", "name",
                               udf->name, "description", udf->description ? udf->description : "", "scheme", "xyz",
-                              "tiles", url, "minzoom", 0, "maxzoom", MG_TILE_MAX_ZOOM, "bounds", -180.0,
+                              "tiles", url.data, "minzoom", 0, "maxzoom", MG_TILE_MAX_ZOOM, "bounds", -180.0,
                               -MG_MERC_MAX_LAT, 180.0, MG_MERC_MAX_LAT);
+    mg_buf_fini(&url);
     if (udf->has_view)
         json_object_set_new(value, "center", json_pack("[f,f,f]", udf->lng, udf->lat, udf->zoom));
     if (kind && strcmp(kind, "vector") == 0)
@@ -159,13 +164,18 @@ static void login(struct mg_exchange *exchange, struct mg_span code)
     struct mg_token token;
     struct mg_errmsg err = {0};
     struct mg_buf body;
-    enum mg_err status = MG_E_METHOD;
-    if (mg_span_is(exchange->request->method, "GET")) /* a HEAD must not use it up */
+    enum mg_err status;
+    if (mg_span_is(exchange->request->method, "GET")) {
         status = mg_link_use(exchange->app->engine->state, code, (int64_t)time(NULL), &token, &err);
+    } else { /* previews of links ask so, and must not use it up */
+        exchange->allow = "GET, OPTIONS";
+        status = mg_err_set(&err, MG_E_METHOD, "open this link with GET: it can be used once");
+    }
     if (status) {
         mg_reply_error(exchange, status, err.text[0] ? err.text : mg_err_text(status), (struct mg_span){0});
         return;
     }
+    exchange->secret = true;
     mg_buf_init(&body, 0);
     mg_buf_str(&body, "<!doctype html><meta charset=utf-8><title>Moongate: signed in</title>"
                       "<body style=\"font:16px/1.5 system-ui;max-width:44em;margin:4em auto;padding:0 1em\">"

@@ -271,6 +271,13 @@ static void run(struct mg_exchange *exchange, struct mg_span extension, bool til
     char url[800];
     int url_len = snprintf(url, sizeof url, "%s%.*s", app->base_url, exchange->request->path.len < 256
                            ? (int)exchange->request->path.len : 0, exchange->request->path.data);
+    struct mg_span depth = mg_http_header(exchange->request, "fused-recursion");
+    if (tile_part(depth) > MG_MAX_DEPTH || depth.len > 9) {
+        wishes_fini(&wishes);
+        mg_err_set(&err, MG_E_DEPTH, "Fused-Recursion: UDFs may call each other at most %d deep", MG_MAX_DEPTH);
+        mg_reply_error(exchange, MG_E_DEPTH, err.text, (struct mg_span){0});
+        return;
+    }
     struct mg_ask ask = {.org = "local", .udf = exchange->udf, .mode = MG_RUN_ANSWER, .url = url_len > 0 ? url : NULL};
     enum mg_err status = mg_query_parse(&query, exchange->request, &err);
     if (status) {

@@ -26,6 +26,7 @@ struct mg_run {
     char org[64];
     struct mg_job parent;
     bool has_parent, describe_only;
+    bool cancelled; /* atomic: between two steps, when the broker had no waiter to take away */
     struct mg_waiter waiter;
     mg_run_done_f *done;
     void *context;
@@ -379,7 +380,9 @@ static void told_signature(void *context, struct mg_answer *answer, bool shared)
         if (!shared && mg_signature_put(run->engine->state, &run->ask.udf->code, answer->body, &err) != MG_OK)
             mg_log_warn("signature of %s: %s", run->ask.udf->name, err.text);
         mg_udf_set_sig(run->ask.udf, sig);
-        if (run->describe_only)
+        if (__atomic_load_n(&run->cancelled, __ATOMIC_RELAXED))
+            finish_error(run, MG_E_CANCELLED, mg_err_text(MG_E_CANCELLED), (struct mg_span){0});
+        else if (run->describe_only)
             finish(run, answer, MG_FROM_RUN, (struct mg_span){0});
         else
             proceed(run);
@@ -415,7 +418,8 @@ static void describe(struct mg_run *run)
     };
     mg_run_request_pack(&request, &packed);
     struct mg_job job = {.udf = run->ask.udf, .has_key = true, .request = {packed.data, packed.len},
-                         .child = run->has_parent};
+                         .child = run->has_parent,
+                         .deadline_us = run->has_parent ? run->parent.deadline_us : 0};
     memcpy(job.org, run->org, sizeof job.org);
     mg_sha256(packed.data, packed.len, &job.key);
     run->waiter.told = told_signature;
@@ -507,6 +511,7 @@ struct mg_run *mg_describe_start(struct mg_engine *engine, const char *org, stru
 
 bool mg_run_cancel(struct mg_run *run)
 {
+    __atomic_store_n(&run->cancelled, true, __ATOMIC_RELAXED);
     if (!mg_broker_cancel(run->engine->broker, &run->waiter))
         return false;
     struct mg_run *held = run; /* the broker's reference */

@@ -83,21 +83,28 @@ static uint64_t hash_of(const char *bytes, size_t len)
 static bool is_current(struct mg_versions *versions, const char *org, struct mg_span kind, struct mg_span name,
                        struct mg_span version, int64_t now_us)
 {
+    /* Dependencies were listed by a worker: lengths are checked, and a NUL is as good as any other byte. */
     char id[2048];
-    int len = snprintf(id, sizeof id, "%.*s%c%s%c%.*s", (int)kind.len, kind.data, 0, org, 0, (int)name.len, name.data);
-    if (len < 0 || (size_t)len >= sizeof id)
+    size_t org_len = strlen(org), len = kind.len + 1 + org_len + 1 + name.len;
+    if (kind.len > 16 || org_len > 64 || name.len > sizeof id - 128 || memchr(name.data ? name.data : "", 0, name.len))
         return false;
-    struct entry **bucket = &versions->buckets[hash_of(id, (size_t)len) % BUCKETS];
+    char *name_at = id + kind.len + 1 + org_len + 1;
+    memcpy(id, kind.data ? kind.data : "", kind.len);
+    id[kind.len] = 0;
+    memcpy(id + kind.len + 1, org, org_len + 1);
+    memcpy(name_at, name.data ? name.data : "", name.len);
+    name_at[name.len] = 0;
+    struct entry **bucket = &versions->buckets[hash_of(id, len) % BUCKETS];
     struct entry *entry = *bucket;
-    while (entry && (entry->len != (size_t)len || memcmp(entry->name, id, entry->len) != 0))
+    while (entry && (entry->len != len || memcmp(entry->name, id, entry->len) != 0))
         entry = entry->next;
     if (!entry) {
         if (versions->n >= MAX_ENTRIES)
             clear(versions);
-        entry = calloc(1, sizeof *entry + (size_t)len + 1);
+        entry = calloc(1, sizeof *entry + len + 1);
         if (!entry)
             return false;
-        entry->len = (size_t)len;
+        entry->len = len;
         memcpy(entry->name, id, entry->len);
         entry->checked_us = -RECHECK_US;
         entry->next = *bucket;
@@ -105,7 +112,7 @@ static bool is_current(struct mg_versions *versions, const char *org, struct mg_
         versions->n++;
     }
     if (now_us - entry->checked_us >= RECHECK_US) {
-        look(versions->engine, kind, id + kind.len + 1 + strlen(org) + 1, entry->version, sizeof entry->version);
+        look(versions->engine, kind, name_at, entry->version, sizeof entry->version);
         entry->checked_us = now_us;
     }
     return mg_span_is(version, entry->version);

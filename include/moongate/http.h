@@ -26,6 +26,7 @@ struct mg_http_request {
     char client[64]; /* numeric address, after --trusted-proxy */
     int version;     /* 0x101, 0x200 */
     bool from_loopback;
+    bool from_admin; /* came in on an admin listener */
     int64_t started_us; /* monotonic */
     void *user;         /* the handler's own */
 };
@@ -60,6 +61,7 @@ typedef void mg_http_handler_f(void *context, struct mg_http_request *request);
 struct mg_http_config {
     const int *listen_fds; /* clear text, listening, non-blocking */
     size_t n_listen;
+    size_t n_admin; /* so many of listen_fds, the last ones, are for the operator */
     const int *tls_fds;
     size_t n_tls;
     const char *tls_cert, *tls_key;     /* PEM; NULL with tls_fds: self-signed, made at start */
