@@ -320,6 +320,18 @@ static void check_columns(lua_State *L, int options, const char *columns[MAX_COL
     lua_pop(L, 1);
 }
 
+/* A tile's bounds with the buffer that a vector tile has around it (64 of 4096 units on each side), so that what lies
+ * just outside is drawn over the seam. */
+static void widen_to_buffer(struct vm_bounds *bounds)
+{
+    struct mg_bounds m = mg_tile_bounds_merc(bounds->tile);
+    double margin = (m.xmax - m.xmin) / 64;
+    mg_merc_to_lnglat(fmax(m.xmin - margin, -MG_MERC_MAX), fmax(m.ymin - margin, -MG_MERC_MAX), &bounds->b.xmin,
+                      &bounds->b.ymin);
+    mg_merc_to_lnglat(fmin(m.xmax + margin, MG_MERC_MAX), fmin(m.ymax + margin, MG_MERC_MAX), &bounds->b.xmax,
+                      &bounds->b.ymax);
+}
+
 /* read_vector(path, bounds or nil, { columns, where, limit, layer, source_crs }) -> table */
 static int l_read_vector(lua_State *L)
 {
@@ -335,6 +347,8 @@ static int l_read_vector(lua_State *L)
     const char *name = vm_gdal_path(L, "read_vector: path", 1, path, sizeof path);
     if (!lua_isnil(L, 2)) {
         vm_check_bounds(L, "read_vector: bounds", 2, &bounds);
+        if (bounds.has_tile)
+            widen_to_buffer(&bounds);
         options.degrees = &bounds.b;
     }
     vm_check_options(L, what, 3, keys);

@@ -25,7 +25,8 @@ local c, core = inner.open "table", inner.core
 local methods = c.methods
 local type, pairs, ipairs, pcall, tostring, tonumber, table, unpack = type, pairs, ipairs, pcall, tostring, tonumber, table, unpack
 
---- Reads a vector file through OGR: the features that meet the bounds, some columns, a condition (OGR SQL).
+--- Reads a vector file through OGR: the features that meet the bounds, some columns, a condition (OGR SQL). On a tile
+--- call the bounds count with a vector tile's buffer (1/64 of the tile on each side), so that no symbol is cut at a seam.
 ---
 --- ```lua
 --- local places = moon.read_vector("fd://places.fgb", moon.bounds(-35, -8.2, -34.8, -7.9), { columns = { "name" }, limit = 10 })
