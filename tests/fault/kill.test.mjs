@@ -2,7 +2,8 @@
 // what must not start: a second server on one data directory, a state that a newer version wrote.
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { cli, folder, processes, request, serve, until, writeUdf } from "../lib/server.mjs";
 
 // The master waits twice as long before each further restart of a process: few kills of many servers are many kills soon.
@@ -93,6 +94,20 @@ test("a second server on the same data directory says who has it, and ends", asy
   assert.equal(second.code, 1);
   assert.match(second.err, new RegExp(`is in use by another server \\(process ${server.child.pid}\\); stop it, or choose another`));
   assert.equal(await server.stop(), 0);
+});
+
+test("a state that a newer version wrote is refused, and left as it is", async () => {
+  const server = await serve([dir, "--no-examples"]), file = join(server.data, "state/data.mdb");
+  assert.equal(await server.stop({ keep: true }), 0);
+  const bytes = readFileSync(file), name = Buffer.from("version");
+  let records = 0;
+  for (let at = bytes.indexOf(name); at >= 0; at = bytes.indexOf(name, at + 1), records++) bytes[at + name.length + 1] = 99;
+  assert.ok(records > 0, "the version record was found");
+  writeFileSync(file, bytes);
+  const newer = cli(["serve", dir, "--no-examples", "--listen", "127.0.0.1:0", "--data", server.data], { env: { HOME: server.home } });
+  assert.equal(newer.code, 1);
+  assert.match(newer.err, /version 99/);
+  assert.deepEqual(readFileSync(file), bytes);
 });
 
 test("when the master is killed, nothing of it stays, and a new server starts at once", async () => {
