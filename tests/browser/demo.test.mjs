@@ -49,7 +49,7 @@ const idle = (page) => page.waitForSelector('body[data-idle="true"]', { timeout:
 
 async function picture(page, name) {
   const bytes = await page.screenshot({ clip: { x: 0, y: 0, width: 880, height: 760 } });
-  if (process.env.MOONGATE_SHOTS) writeFileSync(join(process.env.MOONGATE_SHOTS, `${name}.png`), bytes);
+  if (process.env.MOONGATE_SHOTS) writeFileSync(join(process.env.MOONGATE_SHOTS, `${name}.png`), await page.screenshot());
   return PNG.sync.read(bytes);
 }
 
