@@ -57,6 +57,8 @@ static void *allocate(void *ud, void *old, size_t old_bytes, size_t bytes)
     return fresh;
 }
 
+const bool *mg_vm_memory_flag(const struct mg_vm *vm) { return &vm->hit_limit; }
+
 void vm_push_internal(lua_State *L, const char *name)
 {
     lua_getfield(L, LUA_REGISTRYINDEX, "moon.inner");

@@ -16,6 +16,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -49,6 +50,28 @@ struct worker {
     uint64_t run, next_tag;
     struct mg_buf meta, gzip;
 };
+
+static const volatile bool *memory_flag;
+
+/* LuaJIT does not always survive a refused allocation: then it was the memory, and not a fault of its own. */
+static void on_fault(int signal)
+{
+    if (*memory_flag)
+        _exit(MG_WORKER_EXIT_MEMORY);
+    (void)signal; /* the handler is gone (SA_RESETHAND): the same fault ends the process as it should */
+}
+
+/* On a stack of its own: an endless recursion leaves no room on the usual one. */
+static void watch_faults(const struct mg_vm *vm)
+{
+    static char stack[64 << 10];
+    stack_t alternative = {.ss_sp = stack, .ss_size = sizeof stack};
+    struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK | SA_RESETHAND | SA_NODEFER};
+    memory_flag = mg_vm_memory_flag(vm);
+    if (sigaltstack(&alternative, NULL) < 0 || sigaction(SIGSEGV, &action, NULL) < 0 ||
+        sigaction(SIGBUS, &action, NULL) < 0)
+        mg_log_warn("worker: faults are not told apart: %s", strerror(errno));
+}
 
 /* The link is the worker's reason to be: without it there is nobody to tell. */
 static _Noreturn void leave(int code)
@@ -408,6 +431,7 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     enum mg_err code = mg_vm_new(&host, &w->vm, err);
     if (code != MG_OK)
         return code;
+    watch_faults(w->vm);
     struct mg_sandbox box = {.read_paths = start->read_paths,
                              .write_paths =
                                  (const char *const[]){fd_dir, cache_dir, scratch_dir, NULL},

@@ -17,6 +17,8 @@ struct mg_zygote_config {
     unsigned base_uid;         /* as root: workers of the i-th organisation get base_uid + i; 0: stay */
     size_t data_bytes;         /* RLIMIT_DATA of a worker */
 };
+/* Exit status of a worker that LuaJIT ended after its run had been refused memory. */
+enum { MG_WORKER_EXIT_MEMORY = 5 };
 /* A child of the master (mg_child_main_f); context is struct mg_zygote_config. */
 int mg_zygote_main(int control, void *config);
 
@@ -36,6 +38,8 @@ MG_MUST_CHECK enum mg_err mg_vm_setup(const char *lua_dir, struct mg_errmsg *err
 /* Once in a worker. Returns new. */
 MG_MUST_CHECK enum mg_err mg_vm_new(const struct mg_vm_host *host, struct mg_vm **out, struct mg_errmsg *err);
 void mg_vm_free(struct mg_vm **vm);
+/* Set once the current run was refused memory; LuaJIT may end the process over that. Valid as long as the VM. */
+const bool *mg_vm_memory_flag(const struct mg_vm *vm);
 /* Between runs: makes the next fresh state ready. */
 void mg_vm_prepare(struct mg_vm *vm);
 /* Runs one request on a bundle (catalog's pack of files: count, then name, bytes). Never fails: errors are in the
