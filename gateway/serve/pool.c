@@ -7,6 +7,7 @@
 
 #include "moongate/log.h"
 #include "moongate/metrics.h"
+#include "moongate/worker.h"
 #include "moongate/sandbox.h"
 
 #include <errno.h>
@@ -63,6 +64,8 @@ static void lose_locked(struct mg_broker *broker, struct worker *worker)
     worker->gone = true;
     if (worker->sock >= 0)
         shutdown(worker->sock, SHUT_RDWR);
+    if (worker->killed) /* said already */
+        return;
     mg_msg_init(&msg, MG_MSG_KILL);
     msg.id = worker->id;
     worker->kill_unsent = broker->zygote >= 0 && mg_msg_send(broker->zygote, &msg, NULL, 0) != MG_OK;
@@ -246,6 +249,8 @@ static struct mg_answer *death_answer(const struct mg_broker *broker, const stru
     case KILL_NOT:
         break;
     }
+    if (worker->exited && WIFEXITED(worker->status) && WEXITSTATUS(worker->status) == MG_WORKER_EXIT_MEMORY)
+        return mg_answer_error(MG_E_UDF_MEMORY, "the UDF used more than its memory, and its worker was ended");
     if (worker->exited && WIFSIGNALED(worker->status))
         snprintf(text, sizeof text, "the UDF ended its worker: signal %d (%s)", WTERMSIG(worker->status),
                  strsignal(WTERMSIG(worker->status)));
@@ -271,12 +276,10 @@ static void bury_locked(struct mg_broker *broker, struct worker *worker)
         broker->spawn_failures++;
         int64_t wait_ms = 50LL << (broker->spawn_failures < 8 ? broker->spawn_failures : 8);
         broker->spawn_after_us = mg_now_us() + wait_ms * 1000;
-        if (worker->killed == KILL_PROTOCOL)
-            ; /* said already */
-        else if (worker->killed == KILL_STOP || !worker->exited)
+        if (worker->killed == KILL_STOP || (!worker->exited && !worker->killed))
             snprintf(broker->last_error, sizeof broker->last_error, "a worker was not ready within %d s of its start",
                      START_MS / 1000);
-        else
+        else if (!worker->killed)
             snprintf(broker->last_error, sizeof broker->last_error,
                      WIFSIGNALED(worker->status) ? "a worker ended at its start with signal %d"
                                                  : "a worker ended at its start with status %d",
