@@ -654,50 +654,6 @@ static int l_samples(lua_State *L)
     return 4;
 }
 
-/* map_output(rasters…) -> float32 raster of their size, pointer; checks that each has one band and
- * the same size */
-static int l_map_output(lua_State *L)
-{
-    struct mg_errmsg why = {""};
-    struct mg_raster *first = NULL, *out = NULL;
-    int n = lua_gettop(L), margin = -1;
-    for (int i = 1; i <= n; i++) {
-        struct vm_raster *ud = vm_to_raster(L, i);
-        if (!ud)
-            vm_bad(L, "map", "rasters, then a function", i);
-        if (ud->raster->bands != 1)
-            vm_raise(L, MG_E_ARGUMENT, "map: raster %d has %d bands; choose one: raster[1]", i,
-                     ud->raster->bands);
-        if (first && (ud->raster->width != first->width || ud->raster->height != first->height))
-            vm_raise(L, MG_E_ARGUMENT, "map: raster %d has %d x %d pixels, the first one %d x %d",
-                     i, ud->raster->width, ud->raster->height, first->width, first->height);
-        first = first ? first : ud->raster;
-        margin = margin < 0 || ud->margin < margin ? ud->margin : margin;
-    }
-    if (!first)
-        vm_bad(L, "map", "rasters, then a function", 1);
-    vm_raster_foresee(L, first, MG_F32);
-    vm_check(L, "map", mg_raster_new(first->width, first->height, 1, MG_F32, &out, &why), &why);
-    if (mg_raster_copy_georef(out, first) != MG_OK) {
-        mg_raster_unref(&out);
-        vm_raise(L, MG_E_NOMEM, "map: out of memory");
-    }
-    vm_push_raster(L, out, margin);
-    lua_pushlightuserdata(L, out->data);
-    return 2;
-}
-
-/* map_finish(raster): what is not finite becomes no data, as for the operators */
-static int l_map_finish(lua_State *L)
-{
-    struct mg_raster *r = vm_check_raster(L, "map", 1)->raster;
-    size_t pixels = (size_t)r->width * (size_t)r->height;
-    float *samples = mg_raster_samples(r, 0);
-    for (size_t i = 0; r->sample == MG_F32 && i < pixels; i++)
-        samples[i] = fabsf(samples[i]) <= 3.402823466e38f ? samples[i] : NAN;
-    return 0;
-}
-
 /* colormaps() -> names */
 static int l_colormaps(lua_State *L)
 {
@@ -728,8 +684,6 @@ void vm_open_raster(lua_State *L)
 {
     static const luaL_Reg functions[] = {{"stack", l_stack},
                                          {"samples", l_samples},
-                                         {"map_output", l_map_output},
-                                         {"map_finish", l_map_finish},
                                          {"colormaps", l_colormaps},
                                          {"secret", l_secret},
                                          {NULL, NULL}};
@@ -738,5 +692,6 @@ void vm_open_raster(lua_State *L)
     lua_pop(L, 1);
     lua_getfield(L, LUA_REGISTRYINDEX, "moon.Raster.methods");
     lua_setfield(L, -2, "methods");
+    vm_open_map(L);
     vm_open_read(L);
 }

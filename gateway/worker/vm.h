@@ -133,6 +133,7 @@ void vm_open_raster(lua_State *L);
 void vm_open_table(lua_State *L);
 void vm_open_tile(lua_State *L);
 void vm_open_run(lua_State *L);
+void vm_open_map(lua_State *L);  /* part of raster */
 void vm_open_read(lua_State *L); /* read_raster, read_vector: part of raster and table */
 
 /* Values of the library as userdata or tables with our metatables. to: NULL when it is none; check:

@@ -66,31 +66,45 @@ local function pointer(address, sample)
   return ffi.cast(ctype, address)
 end
 
---- The loop over the pixels, made for this one function: a loop that served other functions before is compiled for
---- them, and is slower.
-local function make_loop(rasters, n)
-  local names, values, tests, load_values = {}, {}, {}, {}
-  local arguments = {}
+--- The loops over the pixels, made for this one function: a loop that served other functions before is compiled for
+--- them, and is slower. `whole` goes from pixel to pixel, `some` through a list of the pixels that have data: a test of each
+--- pixel would end the trace where it fails, which costs more than the list.
+local function make_loops(n)
+  local pointers_of, values = {}, {}
   for i = 1, n do
-    local address, sample, _, mask = c.samples(rasters[i])
-    names[#names + 1] = "p" .. i
-    arguments[#arguments + 1] = pointer(address, sample)
-    values[i] = "x" .. i
-    load_values[i] = "p" .. i .. "[i]"
-    if sample == "float32" or sample == "float64" then tests[#tests + 1] = "x" .. i .. " ~= x" .. i end
-    if mask then
-      names[#names + 1] = "m" .. i
-      arguments[#arguments + 1] = pointer(mask, "uint8")
-      tests[#tests + 1] = "m" .. i .. "[i] == 0"
-    end
+    pointers_of[i], values[i] = "p" .. i, "p" .. i .. "[i]"
   end
-  local xs = table.concat(values, ", ")
-  local source = "local fn, n, out, none, " .. table.concat(names, ", ") .. " = ...\nfor i = 0, n - 1 do\nlocal " .. xs .. " = "
-    .. table.concat(load_values, ", ") .. "\n"
-    .. (#tests > 0 and "if " .. table.concat(tests, " or ") .. " then out[i] = none else out[i] = fn(" .. xs .. ") end\n"
-      or "out[i] = fn(" .. xs .. ")\n")
-    .. "end"
-  return inner.loadstring(source, "=?"), arguments
+  local ps, vs = table.concat(pointers_of, ", "), table.concat(values, ", ")
+  local function whole()
+    return inner.loadstring("local fn, out, first, last, " .. ps .. " = ...\nfor i = first, last do out[i] = fn(" .. vs .. ") end", "=?")
+  end
+  local function some()
+    return inner.loadstring("local fn, out, list, n, " .. ps .. " = ...\nfor k = 0, n - 1 do local i = list[k] out[i] = fn(" .. vs
+      .. ") end", "=?")
+  end
+  return whole, some
+end
+
+--- Calls `fn` with each pixel that has data, chunk by chunk.
+local function each_pixel(fn, rasters, n, out, target)
+  local arguments = {}
+  for i = 1, n do arguments[i] = pointer(c.samples(rasters[i])) end
+  local index, list = c.map_index()
+  list = pointer(list, "int32")
+  local make_whole, make_some = make_loops(n)
+  local whole, some
+  local first, total = 0, out.width * out.height
+  while first < total do
+    local valid, count = c.map_valid(index, first, out, unpack(rasters, 1, n))
+    if valid == count then
+      whole = whole or make_whole()
+      whole(fn, target, first, first + count - 1, unpack(arguments, 1, n))
+    elseif valid > 0 then
+      some = some or make_some()
+      some(fn, target, list, valid, unpack(arguments, 1, n))
+    end
+    first = first + count
+  end
 end
 
 --- The author's line of a function that the JIT speaks of.
@@ -101,7 +115,7 @@ local function line_of(util, func, pc)
   end
 end
 
---- Watches the JIT while `loop` runs: what cannot be compiled is some 50 times slower, and the author is told. A call that
+--- Watches the JIT while `loop(fn, …)` runs: what cannot be compiled is some 50 times slower, and the author is told. A call that
 --- is not compiled ends a trace, which is then stitched to the next.
 local function watched(loop, fn, ...)
   local compiled, refused, stitched, where, util = 0, 0, 0, nil, nil
@@ -151,8 +165,7 @@ function moon.map(...)
   local rasters = { ... }
   rasters[n + 1] = nil
   local out, address = c.map_output(unpack(rasters, 1, n))
-  local loop, arguments = make_loop(rasters, n)
-  watched(loop, fn, out.width * out.height, pointer(address, "float32"), moon.nodata, unpack(arguments))
+  watched(each_pixel, fn, rasters, n, out, pointer(address, "float32"))
   c.map_finish(out)
   return out
 end

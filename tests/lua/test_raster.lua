@@ -141,4 +141,30 @@ tests["stack"] = function()
   check.fails("a list of rasters", moon.raster, 3)
 end
 
+tests["map calls where there is data, in every chunk"] = function()
+  local b = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { red = 3, nir = 4 } })
+  check.equal(b.width * b.height > 65536, true)
+  local sum = b.red + b.nir
+  for _, limit in ipairs { 0, 60, 90, 254, 255, 600 } do
+    local some, calls, wrong = b.red:where(b.red:ge(limit)), 0, 0
+    local out = moon.map(some, b.nir, function(red, nir)
+      calls = calls + 1
+      if red < limit then wrong = wrong + 1 end
+      return red + nir
+    end)
+    local expected = sum:where(b.red:ge(limit))
+    check.equal(calls, some:count(), "calls at " .. limit)
+    check.equal(wrong, 0)
+    check.equal(out:count(), expected:count(), "pixels at " .. limit)
+    check.equal(out:sum(), expected:sum(), "sum at " .. limit)
+    check.equal((out - expected):max(), out:count() > 0 and 0 or nil)
+  end
+  -- Outside of the file a tile has a mask.
+  local t = moon.read_raster("fd://L7_ETMs.tif", moon.tile.bounds(12, 1651, 2139), { bands = { red = 3, nir = 4 } })
+  local twice = moon.map(t.red, t.nir, function(red, nir) return red + nir end)
+  check.equal(t.red:count() < 65536, true)
+  check.equal(twice:count(), t.red:count())
+  check.equal(twice:sum(), (t.red + t.nir):sum())
+end
+
 return check.udf(tests)
