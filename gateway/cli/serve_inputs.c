@@ -138,6 +138,14 @@ static enum mg_err raster_udf(const char *path, const char *fd_name, const char 
     return MG_OK;
 }
 
+/* Names from a file stand in a comment of the code: they must not end it. */
+static void one_line(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < ' ')
+            *text = ' ';
+}
+
 /* In the child: writes {"lua": …, "meta": …} or {"error": …} to the pipe. */
 static void look(const char *path, const char *fd_name, const char *name, int pipe_fd)
 {
@@ -159,14 +167,16 @@ static void look(const char *path, const char *fd_name, const char *name, int pi
         status = mg_raster_info(path, &raster, &err);
         if (!status)
             status = raster_udf(path, fd_name, name, &raster, &lua, &meta, &err);
-        else if ((status = mg_vector_info(path, NULL, &vector, &vector_err)) == MG_OK) {
-            mg_buf_printf(&lua, "-- Made by `moongate serve` of %s: layer %s, columns %s.\n"
-                          "local moon = require \"moon\"\n\nlocal function udf(bounds, path)\n"
-                          "  return moon.read_vector(path, bounds)\nend\n\n"
-                          "return moon.udf(udf, { bounds = ", fd_name,
-                          vector.layer, vector.columns);
+        else if ((status = mg_vector_info(path, "", &vector, &vector_err)) == MG_OK) {
+            one_line(vector.columns);
+            mg_buf_printf(&lua, "-- Made by `moongate serve` of %s: columns %s.\n"
+                          "local moon = require \"moon\"\n\nlocal function udf(bounds, path, layer)\n"
+                          "  return moon.read_vector(path, bounds, { layer = layer })\nend\n\n"
+                          "return moon.udf(udf, { bounds = ", fd_name, vector.columns);
             put_bounds(&lua, vector.degrees);
-            mg_buf_printf(&lua, ", path = \"%s\" })\n", fd_name);
+            mg_buf_printf(&lua, ", path = \"%s\", layer = ", fd_name);
+            mg_buf_json_string(&lua, vector.layer, strlen(vector.layer)); /* Lua reads it as it is meant */
+            mg_buf_str(&lua, " })\n");
             meta = meta_of(name, "vector_tile", fd_name, vector.degrees);
         }
     }

@@ -48,14 +48,14 @@ static enum mg_err pick_layer(struct vector_source *source, const char *layer,
     list_layers(source->dataset, list, sizeof list);
     if (n == 0)
         return mg_err_set(err, MG_E_BAD_FILE, "%s has no vector layer", source->name);
-    if (layer) {
+    if (layer && *layer) {
         source->layer = GDALDatasetGetLayerByName(source->dataset, layer);
         if (!source->layer)
             return mg_err_set(err, MG_E_ARGUMENT, "%s has no layer %s (layers: %s)", source->name,
                               layer, list);
         return MG_OK;
     }
-    if (n > 1)
+    if (n > 1 && !layer)
         return mg_err_set(err, MG_E_ARGUMENT, "%s has %d layers, name one by the layer option: %s",
                           source->name, n, list);
     source->layer = GDALDatasetGetLayer(source->dataset, 0);

@@ -7,7 +7,7 @@
 #include "moongate/table.h"
 
 struct mg_vector_options {
-    const char *layer;                /* NULL: the first (more than one and no name: the error lists them) */
+    const char *layer;                /* NULL: the only one (of several: the error lists them); "": the first */
     const struct mg_bounds *degrees;  /* NULL: everything */
     const char *const *columns;       /* NULL: all; NULL-terminated otherwise; the geometry always comes */
     const char *where;                /* OGR SQL WHERE, NULL: none */
