@@ -23,6 +23,10 @@ moon.nodata = 0 / 0
 --- JSON's null inside of tables, where nil would leave a hole.
 moon.null = c.null
 --- Writes a line to the log of the run; tables are written as JSON. `print` does the same with tabs.
+---
+--- ```lua
+--- moon.log("bounds", { 1, 2 }, 3) -- bounds [1,2] 3
+--- ```
 ---@type fun(...)
 moon.log = c.log
 
@@ -83,6 +87,20 @@ function Type.__call(self, default, options)
 end
 
 --- The types of parameters: bounds, tile, integer, number, boolean, string, list, table, geometry, date, enum.
+---
+--- ```lua
+--- local moon = require "moon"
+--- local type = moon.type
+--- return moon.udf(function(bounds, count, mode, area, day)
+---   return { count = count, mode = mode, area = area and area:area(), day = day }
+--- end, {
+---   bounds = type.bounds({ -35, -9, -34, -8 }),
+---   count = type.integer(12, { min = 0, max = 20, doc = "how many" }),
+---   mode = type.enum { "fast", "exact" }("fast"),
+---   area = type.geometry(nil, { optional = true }),
+---   day = type.date("2024-02-29"),
+--- })
+--- ```
 ---@type table<string, moon.Type>
 moon.type = setmetatable({}, { __index = function(t, name)
   local names = { "bounds", "tile", "integer", "number", "boolean", "string", "list", "table", "geometry", "date", "enum", "any" }
@@ -110,6 +128,14 @@ end
 
 --- Makes a UDF of a function: its parameter names are the query parameters; `defaults` gives each a default (and with
 --- it the type) or a type. A name without an entry is a required string.
+---
+--- ```lua
+--- local moon = require "moon"
+--- return moon.udf(function(bounds, scene, low, ...)
+---   local others = ... -- all other parameters, by name
+---   return { scene = scene, low = low, others = others }
+--- end, { bounds = moon.type.tile, scene = "fd://L7_ETMs.tif", low = -0.2 }, { max_age = "12h", timeout = "10s" })
+--- ```
 ---@param fn function
 ---@param defaults? table<string, any>
 ---@param options? { max_age?: string|number, timeout?: string|number, doc?: string }
@@ -192,6 +218,11 @@ function moon.try(fn, ...)
 end
 
 --- A list of `fn(1)` to `fn(n)`, or of the numbers themselves: `moon.range(3)` is `{ 1, 2, 3 }`.
+---
+--- ```lua
+--- local squares = moon.range(3, function(i) return i * i end)
+--- assert(squares[3] == 9 and moon.range(3)[2] == 2)
+--- ```
 ---@param n integer
 ---@param fn? fun(i: integer): any
 ---@return any[]

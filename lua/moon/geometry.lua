@@ -37,8 +37,19 @@ local moon, inner = ...
 local c = inner.open "geometry"
 
 --- A point of longitude and latitude, degrees.
+---
+--- ```lua
+--- local p = moon.point(-34.9, -8.0)
+--- assert(p.type == "Point" and p.x == -34.9 and p.y == -8.0)
+--- ```
 ---@type fun(lng: number, lat: number): moon.Geometry
 moon.point = c.point
 --- A geometry from WKT, GeoJSON (text or table), or bounds.
+---
+--- ```lua
+--- local box = moon.geometry("POLYGON ((0 0, 2 0, 2 2, 0 2, 0 0))")
+--- assert(box:contains(moon.geometry { type = "Point", coordinates = { 1, 1 } }))
+--- assert(moon.geometry(box:bounds()):equals(box))
+--- ```
 ---@type fun(from: string|table, crs?: string): moon.Geometry
 moon.geometry = c.geometry

@@ -14,9 +14,18 @@ local M = {}
 
 --- JSON text of a value: keys sorted, an empty table is a list (see `object`), NaN and infinities are null. Tables
 --- with holes, of mixed keys, that contain themselves, and functions are errors that name the place.
+---
+--- ```lua
+--- assert(moon.json.encode({ list = {}, object = moon.json.object() }) == '{"list":[],"object":{}}')
+--- ```
 ---@type fun(value: any): string
 M.encode = c.encode
 --- The value of JSON text; null is `moon.json.null`.
+---
+--- ```lua
+--- local value, err = moon.try(moon.json.decode, "{")
+--- assert(value == nil and err.message:find("json.decode", 1, true))
+--- ```
 ---@type fun(text: string): any
 M.decode = c.decode
 --- JSON's null.

@@ -19,15 +19,34 @@
 ---@field crs string?
 ---@field bounds moon.Bounds? degrees
 ---@field names string[] of the bands; `raster.red` or `raster[1]` is a band
----@field gt fun(self, x: number|moon.Raster): moon.Raster mask of 0 and 1; also :ge :lt :le :eq :ne
----@field band fun(self, mask: moon.Raster): moon.Raster both; also :bor (either), :bnot
+---@field gt fun(self, x: number|moon.Raster): moon.Raster mask of 0 and 1: greater
+---@field ge fun(self, x: number|moon.Raster): moon.Raster mask of 0 and 1: greater or equal
+---@field lt fun(self, x: number|moon.Raster): moon.Raster mask of 0 and 1: less
+---@field le fun(self, x: number|moon.Raster): moon.Raster mask of 0 and 1: less or equal
+---@field eq fun(self, x: number|moon.Raster): moon.Raster mask of 0 and 1: equal
+---@field ne fun(self, x: number|moon.Raster): moon.Raster mask of 0 and 1: not equal
+---@field band fun(self, mask: moon.Raster): moon.Raster mask: both
+---@field bor fun(self, mask: moon.Raster): moon.Raster mask: either
+---@field bnot fun(self): moon.Raster mask: the other pixels
 ---@field where fun(self, mask: moon.Raster, other?: number|moon.Raster): moon.Raster
 ---@field clamp fun(self, low: number, high: number): moon.Raster
----@field abs fun(self): moon.Raster also :sqrt :exp :log :sin :cos :floor :ceil
+---@field abs fun(self): moon.Raster
+---@field sqrt fun(self): moon.Raster
+---@field exp fun(self): moon.Raster
+---@field log fun(self): moon.Raster
+---@field sin fun(self): moon.Raster
+---@field cos fun(self): moon.Raster
+---@field floor fun(self): moon.Raster
+---@field ceil fun(self): moon.Raster
 ---@field convert fun(self, type: string): moon.Raster
 ---@field stats fun(self, ...: string): table min, max, mean, std, sum, count
----@field min fun(self, band?: integer): number? also :max :mean :std :sum :count
----@field colour fun(self, map: string|table, low: number, high: number): moon.Raster map: a name, or a list of colours
+---@field min fun(self, band?: integer): number? nil where every pixel is no data
+---@field max fun(self, band?: integer): number? nil where every pixel is no data
+---@field mean fun(self, band?: integer): number? nil where every pixel is no data
+---@field std fun(self, band?: integer): number? nil where every pixel is no data
+---@field sum fun(self, band?: integer): number? nil where every pixel is no data
+---@field count fun(self, band?: integer): integer pixels that have data
+---@field colour fun(self, map: string|table, low: number, high: number): moon.Raster map: a name, a list of colours, or of { position, colour }; also `color`
 ---@field hillshade fun(self, options?: { azimuth?: number, altitude?: number, z?: number }): moon.Raster
 ---@field get fun(self, column: integer, row: integer, band?: integer): number? from 0, top left
 ---@field pixels fun(self, band?: integer): moon.Pixels
@@ -41,16 +60,35 @@ local select, type, unpack, setmetatable, table = select, type, unpack, setmetat
 ---
 --- `bands` is a number, a list, or numbers by name; `resampling` is nearest (default), bilinear, cubic, average or
 --- mode; `margin` reads that many more pixels on each side (for neighbourhood operations such as hillshade).
+---
+--- ```lua
+--- local whole = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { red = 3 }, size = 256 })
+--- local tile = moon.read_raster("fd://L7_ETMs.tif", moon.tile.bounds(12, 1651, 2139), { bands = { 3, 2, 1 }, resampling = "bilinear" })
+--- assert(whole.width <= 256 and tile.width == 256 and tile.bands == 3 and tile.crs == "EPSG:3857")
+--- ```
 ---@type fun(path: string, bounds?: moon.Bounds|number[], options?: { bands?: integer|integer[]|table<string, integer>, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string, margin?: integer }): moon.Raster
 moon.read_raster = c.read_raster
 
 --- One raster of the bands of several, which have one size: an RGB image of three bands.
+---
+--- ```lua
+--- local b = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { red = 3, nir = 4 }, size = 64 })
+--- local both = moon.raster({ b.nir, b.red }, { "nir", "red" })
+--- assert(both.bands == 2 and both.nir:max() == b.nir:max())
+--- ```
 ---@param list moon.Raster[]
 ---@param names? string[]
 ---@return moon.Raster
 function moon.raster(list, names) return c.stack(list, names) end
 
 --- Names of the colour maps, for `raster:colour`; "_r" behind a name reverses it.
+---
+--- ```lua
+--- local dem = moon.read_raster("fd://olinda_dem_utm25s.tif", nil, { size = 64 })
+--- local named = dem:colour("terrain", 0, 80)
+--- local stops = dem:colour({ { 0, "#2166ac" }, { 0.1, "#f7f7f7" }, { 1, "#b2182b" } }, 0, 80)
+--- assert(named.type == "uint8" and stops.width == dem.width and #moon.colour.names() >= 7)
+--- ```
 moon.colour = { names = c.colormaps }
 
 local ctypes = { uint8 = "uint8_t", int8 = "int8_t", uint16 = "uint16_t", int16 = "int16_t", uint32 = "uint32_t", int32 = "int32_t",
@@ -171,6 +209,11 @@ function moon.map(...)
 end
 
 --- Reads an elevation model and shades it. Neighbouring tiles fit: a margin of one pixel is read.
+---
+--- ```lua
+--- local shade = moon.hillshade("fd://olinda_dem_utm25s.tif", moon.tile.bounds(12, 1651, 2139), { azimuth = 300, z = 2 })
+--- assert(shade.width == 256 and shade:max() <= 255)
+--- ```
 ---@param path string
 ---@param bounds? moon.Bounds|number[]
 ---@param options? { azimuth?: number, altitude?: number, z?: number, band?: integer, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string }
@@ -214,6 +257,13 @@ local function make_views()
 end
 
 --- The samples of a band, for loops of one's own; see moon.Pixels.
+---
+--- ```lua
+--- local red = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = 3, size = 64 })
+--- local p, sum = red:pixels(), 0
+--- for i = 0, #p - 1 do sum = sum + p[i] end
+--- assert(sum == red:sum())
+--- ```
 function c.methods.pixels(raster, band)
   local address, sample, n = c.samples(raster, band)
   local samples = pointer(address, sample)

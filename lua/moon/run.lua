@@ -33,6 +33,11 @@ end
 
 --- A handle of another UDF, that can be called with a table of arguments. Names of this server only: URLs, owners and
 --- folders are refused.
+---
+--- ```lua
+--- local hello = moon.load("Hello")
+--- assert(hello { name = "you" } == "Hello from you!" and hello:run { name = "you" } == "Hello from you!")
+--- ```
 ---@param name string
 ---@return moon.UDF
 function moon.load(name)

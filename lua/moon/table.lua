@@ -35,6 +35,11 @@ local type, pairs, ipairs, pcall, tostring, tonumber, table, unpack = type, pair
 moon.read_vector = c.read_vector
 
 --- Columns by name only (the geometry as well when it is named or `keep_geometry` is not false).
+---
+--- ```lua
+--- local t = moon.table { { name = "Olinda", n = 3 }, { name = "Recife", n = 7 }, { name = "Natal" } }
+--- assert(table.concat(t:select("n").names, ",") == "n")
+--- ```
 ---@param ... string
 ---@return moon.Table
 function methods.select(t, ...)
@@ -50,6 +55,11 @@ function methods.select(t, ...)
 end
 
 --- The first `n` rows.
+---
+--- ```lua
+--- local t = moon.table { { name = "Olinda", n = 3 }, { name = "Recife", n = 7 }, { name = "Natal" } }
+--- assert(t:head(2):count() == 2)
+--- ```
 ---@param n integer
 ---@return moon.Table
 function methods.head(t, n)
@@ -60,6 +70,11 @@ function methods.head(t, n)
 end
 
 --- Rows by the values of a column, "asc" or "desc"; rows without a value come last. Equal ones keep their order.
+---
+--- ```lua
+--- local t = moon.table { { name = "Olinda", n = 3 }, { name = "Recife", n = 7 }, { name = "Natal" } }
+--- assert(t:sort("n", "desc").columns.name[1] == "Recife")
+--- ```
 ---@param column string
 ---@param direction? "asc"|"desc"
 ---@return moon.Table
@@ -278,6 +293,13 @@ end
 
 --- The rows that meet a condition: text such as `"n >= ? and name like 'R%'"` with values for each `?`, or a function
 --- of a row (a Lua table).
+---
+--- ```lua
+--- local t = moon.table { { name = "Olinda", n = 3 }, { name = "Recife", n = 7 }, { name = "Natal" } }
+--- assert(t:where("n is null or name in ('Recife')"):count() == 2)
+--- assert(t:where("n >= ? and n < ?", 3, 5).columns.name[1] == "Olinda")
+--- assert(t:where(function(row) return row.name:find("^R") end):count() == 1)
+--- ```
 ---@param condition string|fun(row: table): boolean
 ---@param ... any
 ---@return moon.Table
@@ -356,6 +378,11 @@ local function add_features(rows, from)
 end
 
 --- A table of the features of GeoJSON: text, a decoded table, or a list of either.
+---
+--- ```lua
+--- local t = moon.table.from_geojson('{"type":"Feature","properties":{"a":1},"geometry":{"type":"Point","coordinates":[1,2]}}')
+--- assert(t.columns.a[1] == 1 and t:rows()[1].geometry.x == 1)
+--- ```
 ---@param from string|table
 ---@return moon.Table
 function M.from_geojson(from)
@@ -366,5 +393,10 @@ end
 
 --- Makes a table of rows: geometries, numbers, strings, booleans; nested tables become JSON text. Columns are in the order
 --- of their names unless `columns` lists them.
+---
+--- ```lua
+--- local t = moon.table({ { n = 1, geometry = moon.point(1, 2) }, { n = 2 } }, { columns = { "n", "geometry" } })
+--- assert(t:count() == 2 and t.columns.n[2] == 2 and t.crs == "EPSG:4326")
+--- ```
 ---@overload fun(rows: table[], options?: { crs?: string, columns?: string[] }): moon.Table
 moon.table = setmetatable(M, { __call = function(_, rows, options) return from_rows(rows, options) end })

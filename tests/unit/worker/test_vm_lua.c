@@ -131,7 +131,7 @@ static void test_examples(void **state)
         if (strstr(entry->d_name, ".lua"))
             n += run_examples(entry->d_name);
     closedir(dir);
-    assert_true(n >= 8);
+    assert_true(n >= 35);
 }
 
 static void test_child_runs(void **state)
