@@ -219,7 +219,8 @@ static void bury(struct master *m, struct state *child, int status)
 {
     char how[128];
     describe_status(status, how, sizeof how);
-    if (child->told_to_stop) {
+    bool said_why = m->phase == RUNNING && !m->ready && WIFEXITED(status); /* a broken set-up */
+    if (child->told_to_stop || said_why) {
         mg_log_debug("master: %s ended: %s", child->what->name, how);
     } else {
         mg_log_error("%s ended: %s", child->what->name, how);
@@ -323,7 +324,7 @@ static void on_signals(struct master *m)
             break;
         default:
             if (m->phase == RUNNING) {
-                mg_log_info("stopping");
+                mg_log_debug("stopping");
                 begin_stop(m);
             } else {
                 m->phase = KILLED;

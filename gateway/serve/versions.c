@@ -123,7 +123,7 @@ bool mg_versions_current(struct mg_versions *versions, const char *org, struct m
     struct mg_unpack in;
     mg_unpack_init(&in, deps.data, deps.len);
     size_t n = deps.len ? mg_unpack_count(&in, 1 << 20) : 0;
-    bool current = true;
+    bool current = !deps.len || !in.failed;
     int64_t now_us = mg_now_us();
     pthread_mutex_lock(&versions->lock);
     for (size_t i = 0; i < n && current; i++) {
