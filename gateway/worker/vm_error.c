@@ -261,6 +261,13 @@ void vm_error_object(lua_State *L)
     lua_remove(L, -2);
 }
 
+/* A function that the library calls has there a name that means nothing to the author. */
+static bool called_by_author(lua_State *L, int level)
+{
+    lua_Debug ar;
+    return lua_getstack(L, level, &ar) && lua_getinfo(L, "S", &ar) && ar.source[0] == '@';
+}
+
 static void append_traceback(lua_State *L, struct mg_buf *out)
 {
     lua_Debug ar;
@@ -272,7 +279,7 @@ static void append_traceback(lua_State *L, struct mg_buf *out)
         mg_buf_printf(out, "%s%s:%d: in ", shown ? "\n" : "", ar.source + 1, ar.currentline);
         if (strcmp(ar.what, "main") == 0)
             mg_buf_str(out, "main chunk");
-        else if (ar.name && ar.namewhat[0] && ar.name[0] != '?')
+        else if (ar.name && ar.namewhat[0] && ar.name[0] != '?' && called_by_author(L, level + 1))
             mg_buf_printf(out, "function '%s'", ar.name);
         else
             mg_buf_printf(out, "function of line %d", ar.linedefined);
