@@ -254,9 +254,10 @@ static struct mg_answer *death_answer(const struct mg_broker *broker, const stru
     if (worker->exited && WIFSIGNALED(worker->status))
         snprintf(text, sizeof text, "the UDF ended its worker: signal %d (%s)", WTERMSIG(worker->status),
                  strsignal(WTERMSIG(worker->status)));
+    else if (worker->exited)
+        snprintf(text, sizeof text, "the UDF ended its worker (exit status %d)", WEXITSTATUS(worker->status));
     else
-        snprintf(text, sizeof text, "the UDF ended its worker (exit status %d)",
-                 worker->exited ? WEXITSTATUS(worker->status) : -1);
+        snprintf(text, sizeof text, "the worker of the run was lost, twice");
     return mg_answer_error(MG_E_UDF_CRASHED, text);
 }
 

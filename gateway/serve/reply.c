@@ -127,9 +127,9 @@ static const char *message_for_strangers(const struct mg_answer *answer)
         const char *end = strstr(text, ": ");
         size_t file_len = strlen(answer->file);
         if (end && strncmp(text, answer->file, file_len) == 0 && text[file_len] == ':')
-            return end + 2;
+            text = end + 2;
     }
-    return text;
+    return strstr(text, ".lua:") ? mg_err_text(answer->err) : text; /* places in code that was called */
 }
 
 /* Printed lines and the error, for the owner, as Fused names them. */
