@@ -76,7 +76,7 @@ export async function raster({ rounds, seconds }) {
           const { levels, only } = await content((tile) => ours.url + path(tile), (tile) => base + make(tile), tiles.slice(-6));
           row.content.push(`${labels[peer]}: mean difference ${levels.toFixed(2)} of 255 levels, ${(100 * only).toFixed(2)} % of ` +
             "pixels shown by one only");
-          if (levels > 8 || only > 0.05) row.content.push(`${labels[peer]} draws something else: no fair peer here`);
+          if (levels > 8 || only > 0.05) row.content.push(`${labels[peer]} its pictures differ from ours here: compare with care`);
         } else {
           await get(base + make(tiles[0]));
           row.content.push(`${labels[peer]}: the same file and light, another method of shading`);

@@ -153,7 +153,8 @@ export async function mapserver(mapfile) {
     { env: { MS_MAPFILE: join(dir, "bench.map"), MAPSERVER_CONFIG_FILE: join(dir, "mapserver.conf") }, stdout: "ignore" });
   await listening(port, server);
   const front = await nginx({ http: `upstream ms { server 127.0.0.1:${port}; keepalive 8; }`,
-    locations: `location /ms { include /etc/nginx/fastcgi_params; fastcgi_pass ms; fastcgi_keep_conn on; }` });
+    locations: `location /ms { include /etc/nginx/fastcgi_params; fastcgi_pass ms; fastcgi_keep_conn on;
+      fastcgi_param MS_MAPFILE ${dir}/bench.map; fastcgi_param MAPSERVER_CONFIG_FILE ${dir}/mapserver.conf; }` });
   return { url: front.url, roots: [server.child.pid, ...front.roots], stop: async () => { await front.stop(); await server.stop(); } };
 }
 
