@@ -116,8 +116,8 @@ static void send_response(struct h2_hook *hook, const struct mg_http_response *r
     hook->generator = (h2o_generator_t){on_proceed, NULL};
     h2o_start_response(req, &hook->generator);
     if (silent || (body.fd >= 0 && !hook->chunk)) {
-        http_body_done(&body);
         h2o_send(req, NULL, 0, silent ? H2O_SEND_STATE_FINAL : H2O_SEND_STATE_ERROR);
+        http_body_done(&body); /* last: header values may lie in what this frees */
         return;
     }
     if (body.fd >= 0) {

@@ -129,8 +129,8 @@ export async function serve(args = [], { data = folder(), env = {} } = {}) {
 
 const sessions = [];
 
-/** One request; `version` is "1.1" (clear) or "2" (TLS). Resolves to {status, headers, body, text}. */
-export function request(server, { path, method = "GET", headers = {}, body, version = "1.1", agent }) {
+/** One request, on a connection of its own unless an agent is given; `version` is "1.1" (clear) or "2" (TLS). Resolves to {status, headers, body, text}. */
+export function request(server, { path, method = "GET", headers = {}, body, version = "1.1", agent = false }) {
   return version === "2" ? requestHttp2(server, { path, method, headers, body })
     : new Promise((resolve, reject) => {
       const call = http.request(server.url + path, { method, headers, agent }, (answer) => {
