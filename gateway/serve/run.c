@@ -366,6 +366,12 @@ out:
     mg_buf_fini(&packed);
 }
 
+static void finish_cancelled(struct mg_run *run)
+{
+    mg_metric_add(MG_M_RUNS_CANCELLED, 1);
+    finish_error(run, MG_E_CANCELLED, mg_err_text(MG_E_CANCELLED), (struct mg_span){0});
+}
+
 /* The describe run has ended: the record is kept for ever under the code's hash. */
 static void told_signature(void *context, struct mg_answer *answer, bool shared)
 {
@@ -380,12 +386,18 @@ static void told_signature(void *context, struct mg_answer *answer, bool shared)
         if (!shared && mg_signature_put(run->engine->state, &run->ask.udf->code, answer->body, &err) != MG_OK)
             mg_log_warn("signature of %s: %s", run->ask.udf->name, err.text);
         mg_udf_set_sig(run->ask.udf, sig);
-        if (__atomic_load_n(&run->cancelled, __ATOMIC_RELAXED))
-            finish_error(run, MG_E_CANCELLED, mg_err_text(MG_E_CANCELLED), (struct mg_span){0});
-        else if (run->describe_only)
+        if (run->describe_only)
             finish(run, answer, MG_FROM_RUN, (struct mg_span){0});
+        else if (__atomic_load_n(&run->cancelled, __ATOMIC_SEQ_CST))
+            finish_cancelled(run);
         else
             proceed(run);
+        /* Cancelled since then, but before the broker had the new waiter? */
+        if (__atomic_load_n(&run->cancelled, __ATOMIC_SEQ_CST) && mg_broker_cancel(run->engine->broker, &run->waiter)) {
+            struct mg_run *held = run; /* the broker's reference */
+            finish_error(run, MG_E_CANCELLED, mg_err_text(MG_E_CANCELLED), (struct mg_span){0});
+            mg_run_release(&held);
+        }
     }
     mg_run_release(&run);
 }
@@ -511,7 +523,7 @@ struct mg_run *mg_describe_start(struct mg_engine *engine, const char *org, stru
 
 bool mg_run_cancel(struct mg_run *run)
 {
-    __atomic_store_n(&run->cancelled, true, __ATOMIC_RELAXED);
+    __atomic_store_n(&run->cancelled, true, __ATOMIC_SEQ_CST);
     if (!mg_broker_cancel(run->engine->broker, &run->waiter))
         return false;
     struct mg_run *held = run; /* the broker's reference */
