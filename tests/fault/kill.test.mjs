@@ -65,6 +65,7 @@ for (let n = 1; n <= SERVERS; n++)
   test(`${KILLS} kills of each process under load, server ${n} of ${SERVERS}`, async (t) => {
     const server = await serve([dir, "--no-examples", "--workers", "2"]);
     const tokens = [];
+    server.mayCrash = true; // it is made to
     await server.ready();
     const load = startLoad(server);
     try {

@@ -109,6 +109,8 @@ export async function serve(args = [], { data = folder(), env = {} } = {}) {
     const code = await server.ended;
     rmSync(home, { recursive: true, force: true });
     if (!keep) rmSync(data, { recursive: true, force: true });
+    const crash = !server.mayCrash && server.log.match(/.*"message":"(front|zygote|fetcher) ended.*/);
+    if (crash) throw new Error(`a process of the server crashed: ${crash[0]}`);
     return code;
   };
   server.credentials = () => JSON.parse(readFileSync(join(home, ".moongate/credentials")));
