@@ -2,7 +2,7 @@
 // TiTiler make of the same file, with the same resampling, range and colours.
 import { join } from "node:path";
 import { moongate, mapserver, titiler, get, build } from "../lib/servers.mjs";
-import { wrk } from "../lib/load.mjs";
+import { listed } from "../lib/load.mjs";
 import { inTurn } from "../lib/measure.mjs";
 import { tilesOf, mercator } from "../lib/tiles.mjs";
 import { difference } from "../lib/readers.mjs";
@@ -65,7 +65,7 @@ export async function raster({ rounds, seconds }) {
       const row = { group: "Raster tile, cache off, one worker", work: `${name}, z${from}-${to} (${tiles.length} tiles)`, unit: "tiles/s",
         target: 10, missing: [], content: [] };
       const sides = [{ label: "Moongate", roots: ours.roots,
-        run: () => wrk(ours.url, { seconds, connections: 4, paths: tiles.map(path) }) }];
+        run: listed(tiles.map((tile) => ours.url + path(tile)), { seconds, connections: 4 }) }];
       for (const [peer, make] of Object.entries(peers)) {
         if (!servers[peer]) {
           row.missing.push(`${labels[peer]} (bench/run --peers)`);
@@ -82,7 +82,7 @@ export async function raster({ rounds, seconds }) {
           row.content.push(`${labels[peer]}: the same file and light, another method of shading`);
         }
         sides.push({ label: labels[peer], roots: servers[peer].roots,
-          run: () => wrk(base, { seconds, connections: 4, paths: tiles.map(make) }) });
+          run: listed(tiles.map((tile) => base + make(tile)), { seconds, connections: 4 }) });
       }
       let bytes = 0;
       for (const tile of tiles) bytes += (await get(ours.url + path(tile))).body.length;

@@ -43,7 +43,7 @@ export async function start({ rounds }) {
   rows.push(cost(what, "start to first tile, as before", "ms", 150, again));
   rows.push(cost(what, "start to listening, as before", "ms", null, listening));
 
-  const idle = [], worker = [], lua = [], whole = [], first_calls = [];
+  const idle = [], worker = [], lua = [], whole = [], first_calls = [], first_vector = [];
   for (let i = 0; i < rounds; i++) {
     const server = await moongate();
     await get(ndvi(server));
@@ -66,12 +66,15 @@ export async function start({ rounds }) {
     first_calls.push(calls[0]);
     lua.push(summary(calls.slice(20)).median);
     whole.push(summary(ends.slice(20)).median);
+    const places = await get(`${server.url}/${server.token("World_Places")}/run/tiles/12/2121/1421.mvt`);
+    first_vector.push(Number(places.headers.get("server-timing").match(/lua;dur=([\d.]+)/)[1]));
     await server.stop();
   }
   rows.push(cost(what, "idle memory, all processes, after a first tile", "MB", 120, idle, "sum of PSS"));
   rows.push(cost(what, "private memory of a warm worker", "MB", 5, worker, "after some 60 raster tiles"));
   rows.push(cost(what, "a fresh isolated call: queue, state, libraries, load, call", "ms", 1.5, lua, "of Server-Timing, warm worker"));
   rows.push(cost(what, "the first call of a UDF in a worker", "ms", null, first_calls, "of Server-Timing"));
+  rows.push(cost(what, "the first vector tile in a worker: reads the whole table", "ms", null, first_vector, "171,075 places"));
   rows.push(cost(what, "a fresh isolated call, end to end over HTTP", "ms", null, whole, "with the client's own time"));
   return rows;
 }

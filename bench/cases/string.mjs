@@ -1,7 +1,7 @@
 // A UDF that returns a short string, cache off, in a sandboxed worker, against nginx with Lua in its own process, which is
 // not isolated, and against nginx's static file, which runs nothing.
 import { moongate, nginx, nginxLua, get } from "../lib/servers.mjs";
-import { wrk } from "../lib/load.mjs";
+import { listed } from "../lib/load.mjs";
 import { inTurn } from "../lib/measure.mjs";
 
 export async function string({ rounds, seconds }) {
@@ -9,7 +9,7 @@ export async function string({ rounds, seconds }) {
   const text = "Hello from you!";
   const still = await nginx({ files: { "hello.html": text } });
   const lua = await nginxLua('ngx.header["ETag"] = nil; ngx.print("Hello from " .. ngx.var.arg_name .. "!")');
-  const load = (url) => () => wrk(url, { seconds, connections: 16 });
+  const load = (url) => listed(Array(50).fill(url), { seconds, connections: 16 });
   const url = `${ours.url}/${ours.token("Hello")}/run/file?name=you&cache_max_age=0`;
   const sides = [{ label: "Moongate", run: load(url), roots: ours.roots }];
   if (lua) sides.push({ label: "nginx + Lua in process", run: load(`${lua.url}/hello?name=you`), roots: lua.roots });

@@ -3,7 +3,7 @@
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { moongate, postgis, get, build, folder } from "../lib/servers.mjs";
-import { wrk, output, onLoad } from "../lib/load.mjs";
+import { listed, output, onLoad } from "../lib/load.mjs";
 import { inTurn } from "../lib/measure.mjs";
 import { tilesUnder } from "../lib/tiles.mjs";
 import { features } from "../lib/readers.mjs";
@@ -35,7 +35,7 @@ export async function vector({ rounds, seconds }) {
       `${tiles.length - unequal} of ${tiles.length} tiles` : "") + (thinned ? `; ${thinned} of ours thinned to 500 kB` : "");
     row.note = `${(bytes / tiles.length / 1000).toFixed(1)} kB a tile`;
     const sides = [{ label: "Moongate", roots: ours.roots,
-      run: () => wrk(ours.url, { seconds, connections: 2, paths: tiles.map(path) }) }];
+      run: listed(tiles.map((tile) => ours.url + path(tile)), { seconds, connections: 2 }) }];
     if (peer) {
       const script = join(dir, `${from}.sql`);
       writeFileSync(script, tiles.map((tile) => `SELECT tile(${tile.join(", ")});\n`).join(""));

@@ -26,22 +26,40 @@ function refuse(url) {
   if (!/^https?:\/\/127\.0\.0\.1[:/]/.test(url)) throw new Error(`only loopback is measured, not ${url}`);
 }
 
-/** wrk over one URL, or over a list of paths in turn. Resolves to {value: requests a second, done}. */
-export async function wrk(url, { connections = 16, seconds = 3, paths } = {}) {
+/** wrk over one URL. Resolves to {value: requests a second, done}. */
+export async function wrk(url, { connections = 16, seconds = 3 } = {}) {
   refuse(url);
-  let script, dir;
-  if (paths) {
-    dir = mkdtempSync(join(tmpdir(), "moongate-bench-"));
-    script = join(dir, "paths.lua");
-    writeFileSync(script, `local paths, i = { ${paths.map((path) => `[==[${path}]==]`).join(", ")} }, 0\n` +
-      "function request()\n  i = i % #paths + 1\n  return wrk.format(nil, paths[i])\nend\n");
-  }
-  const text = await output([...onLoad, "wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "20s",
-    ...(script ? ["-s", script] : []), url]);
-  if (dir) rmSync(dir, { recursive: true });
+  const text = await output([...onLoad, "wrk", "-t1", `-c${connections}`, `-d${seconds}s`, "--timeout", "20s", url]);
   const bad = text.match(/Non-2xx or 3xx responses: (\d+)/) ?? text.match(/Socket errors: (.*)/);
   if (bad) throw new Error(`${url}: ${bad[0]}`);
   return { value: Number(text.match(/Requests\/sec:\s+([\d.]+)/)[1]), done: Number(text.match(/(\d+) requests in/)[1]) };
+}
+
+/**
+ * HTTP/1.1 over a list of URLs in turn, for answers that are computed: a whole number of rounds over the list that takes
+ * about `seconds`, found out in the first call. No request is left unanswered at the end, which would cancel its run.
+ */
+export function listed(urls, { connections = 4, seconds = 3 } = {}) {
+  urls.forEach(refuse);
+  const dir = mkdtempSync(join(tmpdir(), "moongate-bench-")), file = join(dir, "urls");
+  writeFileSync(file, `${urls.join("\n")}\n`);
+  process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
+  const run = async (n) => {
+    const text = await output([...onLoad, "h2load", "--h1", "-t1", `-c${connections}`, "-n", String(n), "-i", file]);
+    const good = Number(text.match(/(\d+) 2xx/)[1]);
+    if (good !== n) throw new Error(`${urls[0]} and so on: ${n - good} of ${n} answers are not 2xx:\n${text}`);
+    return { value: Number(text.match(/([\d.]+) req\/s/)[1]), done: n };
+  };
+  let n = 0;
+  return async () => {
+    if (!n) {
+      await run(Math.max(urls.length, connections)); // opens files, fills caches
+      const { value } = await run(Math.max(urls.length, connections));
+      n = Math.max(1, Math.round(value * seconds / urls.length)) * urls.length;
+      n = Math.max(n, connections);
+    }
+    return run(n);
+  };
 }
 
 /** h2load: HTTP/2 over TLS. */

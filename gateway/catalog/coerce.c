@@ -259,7 +259,7 @@ static int by_name(const void *a, const void *b)
     return (x > y) - (x < y); /* as they came */
 }
 
-/* What `...` gets: names in order, repeated ones as one list. */
+/* What `...` receives: names in order, repeated ones as one list. */
 static void extra_arguments(struct call *call, const struct mg_given **list, size_t n)
 {
     const struct mg_param any = {.type = MG_T_ANY};

@@ -1,7 +1,7 @@
 /* Watching by inotify.
  *
  * Order rules, so that a save is never half-seen: a file that was written to (IN_MODIFY) is read only once its writer
- * has closed it; a file that was deleted, moved away or created gets WATCH_SETTLE_MS to come back whole, for editors
+ * has closed it; a file that was deleted, moved away or created receives WATCH_SETTLE_MS to come back whole, for editors
  * rename the old file before they write the new one; a whole file (IN_CLOSE_WRITE, IN_MOVED_TO) is read at once. A
  * folder's watch is set before the folder is read, so nothing falls between. When the kernel's queue ran over, all is
  * read again. A given folder that vanishes is looked for twice a second.

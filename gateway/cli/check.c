@@ -113,7 +113,7 @@ static bool read_all(int fd, struct mg_buf *out)
     return false;
 }
 
-/* Loads a bundle in a child; `message` gets what is wrong. */
+/* Loads a bundle in a child; `message` receives what is wrong. */
 static enum mg_err describe(const char *name, struct mg_span bundle, struct mg_sig **sig, struct mg_buf *message)
 {
     int fds[2], status = 0;
@@ -155,7 +155,7 @@ static enum mg_err describe(const char *name, struct mg_span bundle, struct mg_s
     return code;
 }
 
-/* "Name.lua:7: text" gets the folder in front, so that editors find the place; otherwise the main file. */
+/* "Name.lua:7: text" receives the folder in front, so that editors find the place; otherwise the main file. */
 static void put_error(json_t *errors, const struct mg_udf *udf, const struct mg_buf *message)
 {
     const char *text = message->data ? message->data : "it cannot be loaded";

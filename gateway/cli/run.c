@@ -25,7 +25,7 @@ struct helper {
     int control;
 };
 
-/* Forks a child process of the server's kind and connects it with us; `link` gets our end. */
+/* Forks a child process of the server's kind and connects it with us; `link` receives our end. */
 static enum mg_err start_helper(struct helper *helper, int (*child_main)(int, void *), void *context, int *link,
                                 struct mg_errmsg *err)
 {

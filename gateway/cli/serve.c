@@ -24,10 +24,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Started as root, each process group gets a uid of its own, from the range that Debian leaves for local use. */
+/* Started as root, each process group receives a uid of its own, from the range that Debian leaves for local use. */
 enum { UID_FRONT = 61184, UID_FETCHER = 61185, UID_WORKERS = 61200 };
 
-/* Splits "ADDR:PORT" or "[v6]:PORT", binds and listens; `url` gets what clients would type. */
+/* Splits "ADDR:PORT" or "[v6]:PORT", binds and listens; `url` receives what clients would type. */
 static enum mg_err listen_on(const char *address, const char *scheme, int *out, char *url, size_t size,
                              struct mg_errmsg *err)
 {
@@ -203,7 +203,7 @@ static enum mg_err serve(const struct mg_config *config, int *code, struct mg_er
                  .trusted_proxies = config->trusted_proxy[0] ? config->trusted_proxy : NULL,
                  .threads = (unsigned)config->threads, .max_connections = (unsigned)config->max_connections,
                  .max_per_address = (unsigned)config->max_per_address},
-        .base_url = base, .tls_url = tls_url, .web_dir = share.web, .udf_dir = config->no_examples ? NULL : share.udfs,
+        .base_url = base, .listen_url = url, .tls_url = tls_url, .web_dir = share.web, .udf_dir = config->no_examples ? NULL : share.udfs,
         .dirs = inputs.dirs, .files = inputs.files, .access_log = config->access_log,
         .quiet = isatty(STDERR_FILENO), .json = config->json,
         .uid = root ? UID_FRONT : 0, .gid = root ? UID_FRONT : 0,

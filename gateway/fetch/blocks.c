@@ -1,6 +1,6 @@
 /* Block files: root/<org>/<SHA-256 of the URL>.
  *
- * Invariants: a block's bit is written after its bytes; a file gets its name only with a complete header; a
+ * Invariants: a block's bit is written after its bytes; a file receives its name only with a complete header; a
  * generation never changes its size or ETag. A process that is killed leaves at most a draft, which the next start
  * deletes. Bits and header are written with pwrite: a store into a mapped page of a full disk would be SIGBUS.
  * Eviction scans an organisation's folder after each 64 MB and deletes what was used longest ago (mtime). */

@@ -2,7 +2,7 @@
  *
  * A chunk is a rectangle of one band at one level, decoded into the file's sample type with its
  * validity; its sides follow the file's blocks. Chunks are found by hash and dropped by age of use
- * beyond 64 MB; a file that changed (size or mtime) gets a new serial, so its old chunks are never
+ * beyond 64 MB; a file that changed (size or mtime) receives a new serial, so its old chunks are never
  * found again. A warm read does no GDAL call. Where a level is still much finer than asked, chunks
  * are thinned while they are read (`factor`), with average, pick or majority, so that memory does
  * not grow with the file.
@@ -132,7 +132,7 @@ static int round_up(int n, int unit)
     return (int)(((int64_t)n + unit - 1) / unit * unit);
 }
 
-/* Chunks of whole blocks, near 256 x 256; a file of strips gets its whole width while that is
+/* Chunks of whole blocks, near 256 x 256; a file of strips receives its whole width while that is
  * small. */
 static enum mg_err level_of(struct mg_source *s, GDALRasterBandH band, int overview,
                             const char *name, struct mg_errmsg *err)

@@ -1,7 +1,7 @@
 /* The probes: attempts to break out, made natively by each worker at its start.
  *
  * An attempt counts as blocked only when the kernel refuses it (EPERM, EACCES, ENOSYS); any other
- * outcome, also an error further on, means that the call got through. None does harm when it gets
+ * outcome, also an error further on, means that the call got through. None does harm when it receives
  * through: files keep their size and mode, exec and ptrace are asked with arguments that cannot
  * work, kill with signal 0. Cost: about 20 us for all. */
 #include "sandbox_parts.h"

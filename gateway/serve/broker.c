@@ -1,6 +1,6 @@
 /* Jobs, waiters and the queue: single flight by cache key, children first, each waiter told exactly once.
  *
- * A finished job stays in the flight table until its answer is kept, so that a late request gets the answer and not
+ * A finished job stays in the flight table until its answer is kept, so that a late request receives the answer and not
  * a second run. Waiters are told without the lock, by the broker's thread. */
 #include "broker_state.h"
 

@@ -38,7 +38,7 @@ struct worker {
     pid_t pid;
     clockid_t cpu_clock;
     bool has_clock, exited, retire;
-    bool gone;                 /* cannot be talked to any more: gets no run, its end is awaited */
+    bool gone;                 /* cannot be talked to any more: receives no run, its end is awaited */
     bool lost;                 /* its zygote is gone, and it with it */
     bool kill_unsent;          /* the zygote's buffer was full: told again by the tick */
     int status;                /* of waitpid, once exited */

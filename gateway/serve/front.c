@@ -79,16 +79,18 @@ static void announce(struct mg_engine *engine, const struct mg_front_config *con
     const char *leaflet = NULL, *base = config->base_url;
     char leaflet_token[MG_TOKEN_LEN + 1] = "";
     if (!config->json)
-        printf("listening on %s\n%s%s%s\n  map   %s/\n\n", base, config->tls_url[0] ? "listening on " : "",
+        printf("listening on %s\n%s%s%s\n  map   %s/\n\n", config->listen_url, config->tls_url[0] ? "listening on " : "",
                config->tls_url, config->tls_url[0] ? "\n" : "", base);
+    else if (n == 0)
+        printf("{\"url\":\"%s\",\"listen\":\"%s\",\"tls_url\":\"%s\"}\n", base, config->listen_url, config->tls_url);
     for (size_t i = 0; i < n; i++) {
         struct mg_token token;
         struct mg_errmsg err = {0};
         if (mg_token_of_udf(engine->state, "local", "owner@local", udfs[i]->name, &token, &err) != MG_OK) {
             mg_log_error("token of %s: %s", udfs[i]->name, err.text);
         } else if (config->json) {
-            printf("{\"url\":\"%s\",\"tls_url\":\"%s\",\"udf\":\"%s\",\"token\":\"%s\"}\n", base, config->tls_url,
-                   udfs[i]->name, token.text);
+            printf("{\"url\":\"%s\",\"listen\":\"%s\",\"tls_url\":\"%s\",\"udf\":\"%s\",\"token\":\"%s\"}\n", base,
+                   config->listen_url, config->tls_url, udfs[i]->name, token.text);
         } else {
             printf("  %-18s%s/%s/map%s%s\n", udfs[i]->name, base, token.text, udfs[i]->broken ? "   broken: " : "",
                    udfs[i]->broken ? udfs[i]->broken : "");

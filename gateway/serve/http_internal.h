@@ -78,7 +78,7 @@ struct http_conn {
     ssize_t (*h2_expect)(h2o_http2_conn_t *, const uint8_t *, size_t,
                          const char **); /* h2o's own, behind ours */
     bool h2_preface_read, h2_in_reset;
-    const struct http_refusal *h2_refuse; /* the stream that is being processed gets this answer */
+    const struct http_refusal *h2_refuse; /* the stream that is being processed receives this answer */
     uint32_t h2_refused;                  /* stream whose further DATA is thrown away */
     unsigned h2_continuations;
     h2o_http2_conn_t *h2; /* as of tick h2_sampled */

@@ -1,7 +1,7 @@
 /* Age of use and eviction.
  *
  * A hit only sets a mark in memory; mg_cache_tend gives some marked entries a new stamp, and skips
- * those in the younger half anyway. Eviction goes from the oldest stamp; a marked entry gets a
+ * those in the younger half anyway. Eviction goes from the oldest stamp; a marked entry receives a
  * second chance, so that it is right also between two tends. */
 #include "cache_internal.h"
 

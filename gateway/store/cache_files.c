@@ -1,7 +1,7 @@
 /* Bodies beside the cache's environment: files/<2 hex digits>/<key>.<number>, written under another
  * name first.
  *
- * A file is never changed under its name; a new body gets a new number. Reading one checks all its
+ * A file is never changed under its name; a new body receives a new number. Reading one checks all its
  * bytes the first time that this process opens it (about 10 GB/s), later its length and time of
  * change. */
 #include "cache_internal.h"

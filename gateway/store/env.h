@@ -33,7 +33,7 @@ enum mg_err env_error(int rc, const char *what, struct mg_errmsg *err);
 
 /* mkdir -p, 0700. */
 MG_MUST_CHECK enum mg_err env_make_dir(const char *path, struct mg_errmsg *err);
-/* As root: `path` gets the owner of `model`. */
+/* As root: `path` receives the owner of `model`. */
 void env_own_like(const char *path, const char *model);
 
 /* Reads data.mdb with pread and checks its length, both meta pages and each branch and leaf page

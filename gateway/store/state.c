@@ -79,7 +79,7 @@ static bool read_key(const char *path, uint8_t key[32], enum mg_err *status, str
     return true;
 }
 
-/* Durable before it gets its name, and only the first of several processes names one. */
+/* Durable before it receives its name, and only the first of several processes names one. */
 static enum mg_err make_key(const char *data_dir, const char *path, struct mg_errmsg *err)
 {
     char temp[4200];

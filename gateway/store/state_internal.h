@@ -41,7 +41,7 @@ MG_MUST_CHECK enum mg_err state_version(struct mg_state *state, MDB_txn *txn, in
                                         struct mg_errmsg *err);
 
 /* token_record.c: tokens as they lie in the database. */
-/* `out` gets everything but the text; the sealed text is lent until the transaction ends. */
+/* `out` receives everything but the text; the sealed text is lent until the transaction ends. */
 bool token_unpack(MDB_val record, struct mg_token *out, struct mg_span *sealed);
 MG_MUST_CHECK enum mg_err token_put(struct mg_state *state, MDB_txn *txn,
                                     const struct mg_token *token, struct mg_span sealed,

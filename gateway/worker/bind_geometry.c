@@ -32,7 +32,7 @@ static bool in_degrees(const struct vm_geometry *g)
     return strcmp(vm_crs(g), "EPSG:4326") == 0 || strcmp(vm_crs(g), "OGC:CRS84") == 0;
 }
 
-/* The geometry in metres, in scratch 2; `utm` gets the CRS that it is in, or "" when it was metric
+/* The geometry in metres, in scratch 2; `utm` receives the CRS that it is in, or "" when it was metric
  * before. */
 static struct mg_span to_metres(lua_State *L, const char *what, const struct vm_geometry *g,
                                 char utm[16])

@@ -14,7 +14,7 @@ struct mg_front_config {
     struct mg_engine_config engine;
     struct mg_http_config http;        /* handler and context are the front's */
     const char *base_url, *web_dir;
-    const char *tls_url;               /* printed too, or "" */
+    const char *listen_url, *tls_url;  /* where it listens; printed; tls_url may be "" */
     const char *udf_dir;               /* examples; NULL: none */
     const char *const *dirs;           /* NULL-terminated: folders that were given */
     const struct mg_front_file *files; /* ends with a row without a name */
