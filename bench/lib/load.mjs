@@ -22,6 +22,9 @@ export function output(command, { env = {}, input, cwd } = {}) {
   });
 }
 
+const lists = [];
+process.on("exit", () => lists.forEach((dir) => rmSync(dir, { recursive: true, force: true })));
+
 function refuse(url) {
   if (!/^https?:\/\/127\.0\.0\.1[:/]/.test(url)) throw new Error(`only loopback is measured, not ${url}`);
 }
@@ -43,7 +46,7 @@ export function listed(urls, { connections = 4, seconds = 3 } = {}) {
   urls.forEach(refuse);
   const dir = mkdtempSync(join(tmpdir(), "moongate-bench-")), file = join(dir, "urls");
   writeFileSync(file, `${urls.join("\n")}\n`);
-  process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
+  lists.push(dir);
   const run = async (n) => {
     const text = await output([...onLoad, "h2load", "--h1", "-t1", `-c${connections}`, "-n", String(n), "-i", file]);
     const good = Number(text.match(/(\d+) 2xx/)[1]);

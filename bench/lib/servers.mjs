@@ -152,8 +152,8 @@ export async function mapserver(mapfile) {
   const server = start([...onServer, "spawn-fcgi", "-n", "-a", "127.0.0.1", "-p", String(port), "--", program],
     { env: { MS_MAPFILE: join(dir, "bench.map"), MAPSERVER_CONFIG_FILE: join(dir, "mapserver.conf") }, stdout: "ignore" });
   await listening(port, server);
-  const front = await nginx({ http: `upstream ms { server 127.0.0.1:${port}; keepalive 8; }`,
-    locations: `location /ms { include /etc/nginx/fastcgi_params; fastcgi_pass ms; fastcgi_keep_conn on;
+  const front = await nginx({ locations: // one process answers one connection at a time: none is kept
+    `location /ms { include /etc/nginx/fastcgi_params; fastcgi_pass 127.0.0.1:${port};
       fastcgi_param MS_MAPFILE ${dir}/bench.map; fastcgi_param MAPSERVER_CONFIG_FILE ${dir}/mapserver.conf; }` });
   return { url: front.url, roots: [server.child.pid, ...front.roots], stop: async () => { await front.stop(); await server.stop(); } };
 }
