@@ -41,7 +41,7 @@ const found = {
   libpng: version(["pkg-config", "--modversion", "libpng"], /([\d.]+)/),
   gdal: version(["gdalinfo", "--version"], /([\d.]+)/),
   wrk: version(["wrk", "-v"], /wrk \S*?([\d.]+)/),
-  h2load: version(["h2load", "--version"], /([\d.]+)/),
+  h2load: version(["h2load", "--version"], /\/([\d.]+)/),
 };
 
 const report = { date: new Date().toISOString().slice(0, 16) + "Z", machine: machine(), versions: found,
