@@ -46,6 +46,12 @@ const found = {
 
 const report = { date: new Date().toISOString().slice(0, 16) + "Z", machine: machine(), versions: found,
   method: { rounds: how.rounds, seconds: how.seconds }, rows: [], failed: [] };
+// Cases that are not named keep their rows of an earlier run, with its date.
+const earlier = join(how.out, "report.json");
+if (names.length && existsSync(earlier)) {
+  const { date, rows } = JSON.parse(readFileSync(earlier));
+  report.rows = rows.filter((row) => !names.includes(row.name)).map((row) => ({ ...row, date: row.date ?? date }));
+}
 
 function write() {
   writeFileSync(join(how.out, "report.json"), `${JSON.stringify(report, null, 1)}\n`);
@@ -63,7 +69,7 @@ for (const name of names.length ? names : Object.keys(files)) {
         `; ${peer.label} ${figure(peer.median)}, ${figure(peer.ratio.median)}x`).join("") + (row.missing ?? []).map((peer) =>
         `; missing: ${peer}`).join(""));
     }
-    report.rows.push(...rows);
+    report.rows.push(...rows.map((row) => ({ name, date: report.date, ...row })));
   } catch (error) {
     console.error(error);
     report.failed.push({ name, message: String(error.message).split("\n")[0].replaceAll(root, "").slice(0, 300) });

@@ -30,12 +30,12 @@ function met(row) {
 
 const spread = (side) => `${figure(side.min)} to ${figure(side.max)}`;
 
-function section(row) {
+function section(row, date) {
   const reached = met(row);
   const lines = [row.ours, ...row.peers].map((side) => `<tr><td>${escape(side.label)}</td><td>${figure(side.median)}</td><td>${spread(side)}</td>` +
     `<td>${side.ratio ? `${times(side.ratio)} <small>(${side.ratio.min.toFixed(2)} to ${side.ratio.max.toFixed(2)})</small>` : ""}</td>` +
     `<td>${side.cpu_us ? figure(side.cpu_us.median) : ""}</td><td>${side.cpu_ratio ? times(side.cpu_ratio) : ""}</td></tr>`);
-  const notes = [row.content, row.note, ...(row.missing ?? []).map((peer) => `missing: ${peer}`)].filter((note) => note?.length);
+  const notes = [row.content, row.note, row.date && row.date !== date ? `measured ${row.date}` : "", ...(row.missing ?? []).map((peer) => `missing: ${peer}`)].filter((note) => note?.length);
   return `<h3>${escape(row.work)}${target(row) ? ` <small class="${reached === null ? "" : reached ? "met" : "short"}">target ${target(row)}` +
     `${reached === null ? "" : reached ? ", met" : ", not met"}</small>` : ""}</h3>${chart(row)}
 <table><tr><th></th><th>median, ${escape(row.unit)}</th><th>least to most</th><th>ours against it</th><th>processor us each</th><th>the same by processor time</th></tr>
@@ -62,7 +62,7 @@ ${escape(machine.kernel)}; load before the run ${machine.load_before}. ${escape(
 processor, the load generator on the last. The ratio is taken round by round; its median counts. Processor time is that of all processes of a server, for
 each answer. What is compared was compared for equal content first.</p>
 ${failed.map(({ name, message }) => `<p><b>${escape(name)} failed: ${escape(message)}</b></p>`).join("\n")}
-${groups.map((group) => `<h2>${escape(group)}</h2>\n${rows.filter((row) => row.group === group).map(section).join("\n")}`).join("\n")}
+${groups.map((group) => `<h2>${escape(group)}</h2>\n${rows.filter((row) => row.group === group).map((row) => section(row, report.date)).join("\n")}`).join("\n")}
 </html>
 `;
 }
