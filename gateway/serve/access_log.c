@@ -22,6 +22,8 @@ static struct {
 
 void mg_access_log_open(const char *path, bool quiet)
 {
+    if (path && strcmp(path, "off") == 0)
+        return;
     if (path)
         access_log.fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     else if (!quiet)
@@ -94,6 +96,8 @@ void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t byte
     struct mg_buf path, line;
     mg_buf_init(&path, 0);
     mg_buf_init(&line, 0);
+    mg_buf_room(&path, request->path.len);
+    mg_buf_room(&line, 512 + request->path.len); /* one allocation for the usual line */
     mg_log_redact(&path, request->path);
     mg_buf_str(&line, "{\"time\":\"");
     mg_buf_str(&line, second_text(now.tv_sec));

@@ -42,7 +42,8 @@ enum { MG_MAX_HEADERS = 64 };
 struct mg_reply {
     struct mg_http_response response;
     struct mg_http_header headers[MG_MAX_HEADERS];
-    struct mg_buf text; /* what header values lie in */
+    char text[12 << 10]; /* what header values lie in */
+    size_t used;         /* of text */
 };
 
 /* reply.c */

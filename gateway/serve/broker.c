@@ -46,7 +46,7 @@ static struct job *flight_find_locked(struct mg_broker *broker, const struct mg_
     return job;
 }
 
-static void flight_remove_locked(struct mg_broker *broker, struct job *job)
+void mg_flight_remove_locked(struct mg_broker *broker, struct job *job)
 {
     if (!job->ask.has_key)
         return;
@@ -125,7 +125,7 @@ static void tell_finished(struct mg_broker *broker)
         if (job->ask.has_key && broker->config.keep)
             broker->config.keep(broker->config.context, &job->ask, job->answer);
         pthread_mutex_lock(&broker->lock);
-        flight_remove_locked(broker, job);
+        mg_flight_remove_locked(broker, job);
         job_free(job);
     }
     pthread_mutex_unlock(&broker->lock);
@@ -209,6 +209,7 @@ void mg_broker_submit(struct mg_broker *broker, const struct mg_job *ask, struct
     }
     if (waiter) {
         waiter->job = job;
+        job->abandoned_us = 0;
         waiter->shared = shared;
         waiter->next = job->waiters;
         job->waiters = waiter;
@@ -234,16 +235,15 @@ bool mg_broker_cancel(struct mg_broker *broker, struct mg_waiter *waiter)
     *at = waiter->next;
     waiter->job = NULL;
     if (!job->waiters && !job->background) {
-        mg_metric_add(MG_M_RUNS_CANCELLED, 1);
         if (job->queued) {
+            mg_metric_add(MG_M_RUNS_CANCELLED, 1);
             mg_queue_pop_locked(broker, job);
-            flight_remove_locked(broker, job);
+            mg_flight_remove_locked(broker, job);
             job_free(job);
         } else if (job->worker) {
-            /* Out of the table first: a new request must not wait for a run that is being killed. */
-            flight_remove_locked(broker, job);
-            job->ask.has_key = false;
-            mg_pool_kill_locked(broker, job->worker, KILL_CANCELLED);
+            /* A map that is panned hangs up all the time. What ends soon is kept, for the pan back, and the worker
+             * with all that it holds decoded; what does not is killed by the tick. */
+            job->abandoned_us = mg_now_us();
         }
     }
     pthread_mutex_unlock(&broker->lock);

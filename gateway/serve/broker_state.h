@@ -19,6 +19,7 @@ struct job {
     int tries;                 /* lost with the zygote or killed by a stranger: tried once more */
     int resent;                /* with its bundle, which the worker had dropped */
     int64_t queued_us, started_us;
+    int64_t abandoned_us;      /* when the last waiter of a running job left; 0: somebody waits */
     struct worker *worker;     /* while it runs */
     struct mg_answer *answer;  /* set when finished */
     struct job *flight_next;   /* in the single-flight table */
@@ -99,6 +100,7 @@ struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id);
 /* broker.c */
 void mg_broker_finish_locked(struct mg_broker *broker, struct job *job, struct mg_answer *answer); /* takes answer */
 void mg_broker_requeue_locked(struct mg_broker *broker, struct job *job);
+void mg_flight_remove_locked(struct mg_broker *broker, struct job *job);
 struct job *mg_queue_pop_locked(struct mg_broker *broker, struct job *job);
 void mg_broker_wake(struct mg_broker *broker);
 

@@ -79,7 +79,7 @@ static enum mg_err read_call(struct mg_engine *engine, const struct mg_job *pare
     size_t n = mg_unpack_count(&in, MAX_ARGS);
     for (size_t i = 0; i < n; i++) {
         struct mg_given *one = &given[ask->n_given];
-        one->name = mg_unpack_bytes(&in);
+        *one = (struct mg_given){.name = mg_unpack_bytes(&in)};
         one->json = argument(&in);
         ask->n_given += one->json != NULL;
         if (in.failed)

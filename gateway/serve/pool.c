@@ -21,7 +21,7 @@
 
 /* Waiting parents are bounded by 4 x workers; each may have a chain of children, which are never held back: with a
  * bound on them the parents could wait for each other for ever. */
-enum { ORPHAN_MS = 200, START_MS = 20000, QUEUE_MS = 60000, PARK_FACTOR = 4, MAX_CALLS = 1000 };
+enum { GRACE_MS = 250, ORPHAN_MS = 200, START_MS = 20000, QUEUE_MS = 60000, PARK_FACTOR = 4, MAX_CALLS = 1000 };
 
 struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id)
 {
@@ -707,6 +707,15 @@ static void check_budget_locked(struct mg_broker *broker, struct worker *worker,
 {
     if (now >= worker->deadline_us) {
         mg_pool_kill_locked(broker, worker, KILL_DEADLINE);
+        return;
+    }
+    struct job *job = worker->job;
+    if (job->abandoned_us && now - job->abandoned_us > GRACE_MS * 1000LL && !worker->killed) {
+        mg_metric_add(MG_M_RUNS_CANCELLED, 1);
+        /* Out of the table first: a new request must not wait for a run that is being killed. */
+        mg_flight_remove_locked(broker, job);
+        job->ask.has_key = false;
+        mg_pool_kill_locked(broker, worker, KILL_CANCELLED);
         return;
     }
     struct timespec cpu;

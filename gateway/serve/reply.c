@@ -18,9 +18,17 @@
 void mg_reply_init(struct mg_reply *reply, int status)
 {
     reply->response = (struct mg_http_response){.status = status, .headers = reply->headers, .fd = -1};
-    mg_buf_init(&reply->text, 0);
-    /* Header values point into the text: it must not move. */
-    mg_buf_room(&reply->text, 16 << 10);
+    reply->used = 0;
+}
+
+/* Room for n bytes of header text, or NULL when it is full. */
+static char *reply_room(struct mg_reply *reply, size_t n)
+{
+    if (sizeof reply->text - reply->used < n)
+        return NULL;
+    char *at = reply->text + reply->used;
+    reply->used += n;
+    return at;
 }
 
 void mg_reply_header(struct mg_reply *reply, const char *name, struct mg_span value)
@@ -36,11 +44,26 @@ void mg_reply_headerf(struct mg_reply *reply, const char *name, const char *form
     va_start(args, format);
     int len = vsnprintf(value, sizeof value, format, args);
     va_end(args);
-    if (len < 0 || (size_t)len >= sizeof value || reply->text.cap - reply->text.len <= (size_t)len)
+    char *at = len < 0 || (size_t)len >= sizeof value ? NULL : reply_room(reply, (size_t)len);
+    if (!at)
         return;
-    size_t at = reply->text.len;
-    mg_buf_put(&reply->text, value, (size_t)len);
-    mg_reply_header(reply, name, (struct mg_span){reply->text.data + at, (size_t)len});
+    memcpy(at, value, (size_t)len);
+    mg_reply_header(reply, name, (struct mg_span){at, (size_t)len});
+}
+
+/* A header whose value is a whole number >= 0; each hit has one. */
+static void put_number(struct mg_reply *reply, const char *name, int64_t value)
+{
+    char digits[20];
+    size_t n = 0;
+    do
+        digits[sizeof digits - ++n] = (char)('0' + value % 10);
+    while (value /= 10);
+    char *at = reply_room(reply, n);
+    if (!at)
+        return;
+    memcpy(at, digits + sizeof digits - n, n);
+    mg_reply_header(reply, name, (struct mg_span){at, n});
 }
 
 pthread_mutex_t mg_gone_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -94,7 +117,6 @@ void mg_reply_send(struct mg_exchange *exchange, struct mg_reply *reply)
     response->release = released;
     response->release_context = exchange;
     mg_http_answer(exchange->request, response);
-    mg_buf_fini(&reply->text);
 }
 
 void mg_reply_text(struct mg_exchange *exchange, int status, const char *mime, struct mg_buf *body)
@@ -151,10 +173,10 @@ static void put_metadata(struct mg_reply *reply, const struct mg_answer *answer)
                       mg_err_name(answer->err));
     }
     mg_buf_char(&json, '}');
-    if (!json.failed && reply->text.cap - reply->text.len > json.len) {
-        size_t at = reply->text.len;
-        mg_buf_put(&reply->text, json.data, json.len);
-        mg_reply_header(reply, "x-fused-metadata", (struct mg_span){reply->text.data + at, json.len});
+    char *at = json.failed ? NULL : reply_room(reply, json.len);
+    if (at) {
+        memcpy(at, json.data, json.len);
+        mg_reply_header(reply, "x-fused-metadata", (struct mg_span){at, json.len});
     }
     mg_buf_fini(&json);
 }
@@ -261,11 +283,11 @@ static void put_own_headers(struct mg_reply *reply, const struct mg_answer *answ
             good = strcmp(name, ours[k]) != 0;
         for (size_t k = 0; good && k < sizeof prefixes / sizeof *prefixes; k++)
             good = strncmp(name, prefixes[k], strlen(prefixes[k])) != 0;
-        if (!good || reply->text.cap - reply->text.len <= raw.len + value.len + 1)
+        char *at = good ? reply_room(reply, raw.len + value.len + 1) : NULL;
+        if (!at)
             continue;
-        char *at = reply->text.data + reply->text.len;
-        mg_buf_put(&reply->text, name, raw.len + 1);
-        mg_buf_put(&reply->text, value.data, value.len);
+        memcpy(at, name, raw.len + 1);
+        memcpy(at + raw.len + 1, value.data, value.len);
         put_or_replace(reply, at, (struct mg_span){at + raw.len + 1, value.len}, is_public);
     }
 }
@@ -283,7 +305,7 @@ static void put_caching(const struct mg_exchange *exchange, struct mg_reply *rep
         mg_reply_header(reply, "cache-control", exchange->shared ? MG_SPAN("no-cache") : MG_SPAN("private, no-cache"));
     bool hit = source == MG_FROM_CACHE || source == MG_FROM_STALE;
     if (hit && age_s >= 0)
-        mg_reply_headerf(reply, "age", "%lld", (long long)age_s);
+        put_number(reply, "age", age_s);
     mg_reply_header(reply, "x-cache", hit ? (source == MG_FROM_STALE ? MG_SPAN("stale") : MG_SPAN("hit"))
                                           : MG_SPAN("miss"));
     if (hit)
@@ -359,7 +381,6 @@ static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, 
         return;
     }
     if (inflated && !inflate_body(exchange, answer)) {
-        mg_buf_fini(&reply.text);
         mg_reply_error(exchange, MG_E_INTERNAL, "the stored answer cannot be read", (struct mg_span){0});
         return;
     }
@@ -385,8 +406,7 @@ static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, 
     if (!inflated && answer->fd >= 0 && size) {
         reply.response.fd = fcntl(answer->fd, F_DUPFD_CLOEXEC, 3);
         if (reply.response.fd < 0) {
-            mg_buf_fini(&reply.text);
-            mg_reply_error(exchange, MG_E_UNAVAILABLE, "the server has no descriptor free; try again in a second",
+                mg_reply_error(exchange, MG_E_UNAVAILABLE, "the server has no descriptor free; try again in a second",
                            (struct mg_span){0});
             return;
         }

@@ -268,9 +268,6 @@ static void run(struct mg_exchange *exchange, struct mg_span extension, bool til
             y_number.len -= 3;
         }
     }
-    char url[800];
-    int url_len = snprintf(url, sizeof url, "%s%.*s", app->base_url, exchange->request->path.len < 256
-                           ? (int)exchange->request->path.len : 0, exchange->request->path.data);
     struct mg_span depth = mg_http_header(exchange->request, "fused-recursion");
     if (tile_part(depth) > MG_MAX_DEPTH || depth.len > 9) {
         wishes_fini(&wishes);
@@ -278,7 +275,8 @@ static void run(struct mg_exchange *exchange, struct mg_span extension, bool til
         mg_reply_error(exchange, MG_E_DEPTH, err.text, (struct mg_span){0});
         return;
     }
-    struct mg_ask ask = {.org = "local", .udf = exchange->udf, .mode = MG_RUN_ANSWER, .url = url_len > 0 ? url : NULL};
+    struct mg_ask ask = {.org = "local", .udf = exchange->udf, .mode = MG_RUN_ANSWER, .base_url = app->base_url,
+                         .path = exchange->request->path};
     enum mg_err status = mg_query_parse(&query, exchange->request, &err);
     if (status) {
         wishes_fini(&wishes);

@@ -20,9 +20,8 @@
 struct mg_run {
     int refs; /* atomic: one of the requester, one while the broker has the waiter */
     struct mg_engine *engine;
-    struct mg_ask ask;  /* spans and given point into `arena` */
+    struct mg_ask ask;  /* its spans lie behind `given` */
     struct mg_given *given;
-    char *arena;
     char org[64];
     struct mg_job parent;
     bool has_parent, describe_only;
@@ -48,7 +47,6 @@ void mg_run_release(struct mg_run **run_at)
         json_decref((json_t *)run->given[i].json);
     mg_udf_unref(&run->ask.udf);
     free(run->given);
-    free(run->arena);
     free(run);
 }
 
@@ -278,8 +276,11 @@ static const char *example_url(const struct mg_ask *ask, const struct mg_sig *si
     for (size_t i = 0; i < sig->n_params; i++)
         tile |= sig->params[i].type == MG_T_TILE;
     struct mg_tile at = mg_tile_at((b[0] + b[2]) / 2, (b[1] + b[3]) / 2, udf->has_view ? (int)udf->zoom : 12);
-    int len = tile ? snprintf(out, size, "%s?z=%d&x=%d&y=%d", ask->url, at.z, at.x, at.y)
-                   : snprintf(out, size, "%s?bounds=%.6g,%.6g,%.6g,%.6g", ask->url, b[0], b[1], b[2], b[3]);
+    int path_len = ask->path.len < 256 ? (int)ask->path.len : 0;
+    int len = tile ? snprintf(out, size, "%s%.*s?z=%d&x=%d&y=%d", ask->base_url, path_len, ask->path.data, at.z, at.x,
+                              at.y)
+                   : snprintf(out, size, "%s%.*s?bounds=%.6g,%.6g,%.6g,%.6g", ask->base_url, path_len, ask->path.data,
+                              b[0], b[1], b[2], b[3]);
     return len >= 0 && (size_t)len < size ? out : NULL;
 }
 
@@ -311,6 +312,7 @@ static void proceed(struct mg_run *run)
     mg_buf_init(&extra, 0);
     mg_buf_init(&detail, 0);
     mg_buf_init(&packed, MG_CHANNEL_REQUEST);
+    mg_buf_room(&packed, 768); /* the usual request, in one allocation */
     struct mg_call call = {
         .given = ask->given,
         .n_given = ask->n_given,
@@ -323,7 +325,7 @@ static void proceed(struct mg_run *run)
     };
     enum mg_err status = mg_sig_coerce(sig, &call, &args, &extra, &detail, &err);
     char example[1200];
-    if (status == MG_E_PARAMETER && ask->url) { /* once more, with a URL that works */
+    if (status == MG_E_PARAMETER && ask->base_url) { /* once more, with a URL that works */
         call.example_url = example_url(ask, sig, example, sizeof example);
         detail.len = 0;
         status = mg_sig_coerce(sig, &call, &args, &extra, &detail, &err);
@@ -452,7 +454,9 @@ static struct mg_run *run_new(struct mg_engine *engine, const struct mg_ask *ask
     run->done = done;
     run->context = context;
     run->ask = *ask;
-    snprintf(run->org, sizeof run->org, "%s", ask->org);
+    size_t org_len = strlen(ask->org);
+    MG_ASSERT(org_len < sizeof run->org);
+    memcpy(run->org, ask->org, org_len + 1);
     run->ask.org = run->org;
     __atomic_add_fetch(&ask->udf->refs, 1, __ATOMIC_RELAXED);
     if (ask->parent) {
@@ -460,17 +464,17 @@ static struct mg_run *run_new(struct mg_engine *engine, const struct mg_ask *ask
         run->has_parent = true;
         run->ask.parent = &run->parent;
     }
-    struct mg_span url = mg_span(ask->url);
     struct mg_span *spans[] = {&run->ask.formats, &run->ask.vector, &run->ask.raster, &run->ask.accepts,
-                               &run->ask.options, &run->ask.cache_id, &url};
+                               &run->ask.options, &run->ask.cache_id, &run->ask.path};
     size_t bytes = 1, n_spans = sizeof spans / sizeof *spans;
     for (size_t i = 0; i < n_spans; i++)
         bytes += spans[i]->len + 1;
     for (size_t i = 0; i < ask->n_given; i++)
         bytes += ask->given[i].name.len + ask->given[i].text.len + 2;
-    char *at = run->arena = malloc(bytes);
-    run->given = calloc(ask->n_given + 1, sizeof *run->given);
-    MG_ASSERT(at && run->given);
+    /* One block: the parameters, then the bytes that they and the spans point to. */
+    run->given = malloc(ask->n_given * sizeof *run->given + bytes);
+    MG_ASSERT(run->given);
+    char *at = (char *)(run->given + ask->n_given);
 #define LAY(span)                                    \
     do {                                             \
         if ((span).len)                              \
@@ -488,7 +492,6 @@ static struct mg_run *run_new(struct mg_engine *engine, const struct mg_ask *ask
         json_incref((json_t *)run->given[i].json);
     }
 #undef LAY
-    run->ask.url = url.data;
     run->ask.given = run->given;
     return run;
 }

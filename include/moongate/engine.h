@@ -46,7 +46,8 @@ struct mg_ask {
     struct mg_span formats, vector, raster, accepts;
     struct mg_span options;      /* packed, as in run_wire.h; canonical order */
     struct mg_span cache_id;
-    const char *url;             /* of the call, without a query: for the 422 of missing bounds; NULL: none */
+    const char *base_url;        /* for the 422 of missing bounds, with the path; outlives the run; NULL: none */
+    struct mg_span path;
     int64_t max_age_s;           /* of the call; -1: not said */
     bool no_cache;
     enum mg_run_mode mode;
