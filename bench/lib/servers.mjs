@@ -67,7 +67,7 @@ export async function moongate({ threads = 1, workers = 1, data = folder() } = {
   const server = start([...onServer, join(build, "moongate"), "serve", join(root, "bench/udfs"), join(build, "share/udfs"), "--json",
     "--listen", "127.0.0.1:0", "--tls-listen", "127.0.0.1:0", "--tls-self-signed", "--data", data,
     "--threads", String(threads), "--workers", String(workers), "--log-level", "error",
-    "--access-log", "/dev/null/off"], // a file that cannot be: no access log, as with nginx's access_log off
+    "--access-log", "off"],
   { env: { HOME: data } });
   server.udfs = {};
   let text = "";
