@@ -415,10 +415,9 @@ static size_t frame_bytes(const char *name)
 
 static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
 {
-    struct mg_layer single = {.name = "udf", .table = job->value->table};
-    const struct mg_layer *layers =
-        job->value->shape == MG_SHAPE_LAYERS ? job->value->layers : &single;
-    size_t n = job->value->shape == MG_SHAPE_LAYERS ? job->value->n_layers : 1, total = 0;
+    struct mg_named single = {.name = "udf", .value = job->value};
+    const struct mg_named *layers = job->value->shape == MG_SHAPE_NAMED ? job->value->named : &single;
+    size_t n = job->value->shape == MG_SHAPE_NAMED ? job->value->n_named : 1, total = 0;
     size_t limit = (size_t)job->options[OPT_MAX_BYTES].number;
     int buffer = (int)job->options[OPT_BUFFER].number;
     int64_t kept = 0, candidates = 0;
@@ -433,7 +432,7 @@ static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, st
         return mg_err_set(err, MG_E_NOMEM, "out of memory for a tile");
     for (; made < n && !e; made++) {
         size_t frame = frame_bytes(layers[made].name);
-        e = work_init(&works[made], layers[made].table, job, limit > frame ? limit - frame : 0,
+        e = work_init(&works[made], layers[made].value->table, job, limit > frame ? limit - frame : 0,
                       err);
         if (!e)
             e = make_layer(&works[made], buffer, err);
@@ -473,7 +472,7 @@ const struct mg_codec mg_codec_mvt[] = {
      .aliases = "pbf",
      .mime = "application/vnd.mapbox-vector-tile",
      .extension = "mvt",
-     .shapes = MG_SHAPE_TABLE | MG_SHAPE_LAYERS,
+     .shapes = MG_SHAPE_TABLE | MG_SHAPE_NAMED,
      .needs_geometry = true,
      .tile_only = true,
      .compressible = true,

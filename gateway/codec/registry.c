@@ -62,8 +62,10 @@ static const char *kind_of(const struct mg_value *value)
         return "a page (a string)";
     case MG_SHAPE_JSON:
         return "plain values";
-    case MG_SHAPE_LAYERS:
-        return "named tables";
+    case MG_SHAPE_NAMED:
+        return "named results";
+    case MG_SHAPE_FRAMES:
+        return "an animation";
     }
     return "this value";
 }
@@ -73,11 +75,21 @@ static bool too_many_bands(const struct mg_codec *codec, const struct mg_value *
     return value->shape == MG_SHAPE_RASTER && value->raster && value->raster->bands > codec->max_bands;
 }
 
+static bool tables_only(const struct mg_value *value)
+{
+    for (size_t i = 0; i < value->n_named; i++)
+        if (value->named[i].value->shape != MG_SHAPE_TABLE)
+            return false;
+    return true;
+}
+
 bool mg_codec_holds(const struct mg_codec *codec, const struct mg_value *value, bool tile_call)
 {
     if (!(codec->shapes & value->shape) || (codec->tile_only && !tile_call))
         return false;
     if (value->shape == MG_SHAPE_TABLE && codec->needs_geometry && value->table && value->table->geometry < 0)
+        return false;
+    if (value->shape == MG_SHAPE_NAMED && !codec->any_named && !tables_only(value))
         return false;
     return !too_many_bands(codec, value);
 }
@@ -124,8 +136,10 @@ static const struct mg_codec *fallback_for(const struct mg_value *value)
         return mg_codec_find(MG_SPAN("html"));
     case MG_SHAPE_JSON:
         return mg_codec_find(MG_SPAN("json"));
-    case MG_SHAPE_LAYERS:
+    case MG_SHAPE_NAMED:
         return mg_codec_find(MG_SPAN("mvt"));
+    case MG_SHAPE_FRAMES:
+        return mg_codec_find(MG_SPAN("apng"));
     }
     return NULL;
 }
@@ -135,7 +149,7 @@ static const struct mg_codec *asked_of_kind(const struct mg_wish *wish, const st
 {
     if (value->shape == MG_SHAPE_RASTER)
         return wish->raster;
-    if (value->shape == MG_SHAPE_TABLE || value->shape == MG_SHAPE_LAYERS)
+    if (value->shape == MG_SHAPE_TABLE || value->shape == MG_SHAPE_NAMED)
         return wish->vector;
     return NULL;
 }
@@ -143,7 +157,7 @@ static const struct mg_codec *asked_of_kind(const struct mg_wish *wish, const st
 enum mg_err mg_codec_pick(const struct mg_wish *wish, const struct mg_value *value, bool tile_call,
                           const struct mg_codec **out, bool *by_accept, struct mg_errmsg *err)
 {
-    if (value->shape == MG_SHAPE_LAYERS && !tile_call)
+    if (value->shape == MG_SHAPE_NAMED && !tile_call)
         return mg_err_set(err, MG_E_NOT_ACCEPTABLE,
                           "named tables are the layers of a vector tile: ask for a tile (…/{z}/{x}/{y}), or return "
                           "one table");
@@ -216,16 +230,20 @@ static bool parse_number(struct mg_span text, double *out)
     return *end == '\0' && isfinite(*out);
 }
 
-static bool parse_value(const struct mg_option *option, struct mg_span text, double *out)
+static bool parse_value(const struct mg_option *option, struct mg_span text, struct mg_option_value *value)
 {
+    double *out = &value->number;
     switch (option->type) {
+    case MG_OPT_STRING:
+        value->text = text;
+        return (double)text.len >= option->min && (double)text.len <= option->max;
     case MG_OPT_BOOL:
         *out = mg_span_is(text, "true") || mg_span_is(text, "1");
         return *out != 0 || mg_span_is(text, "false") || mg_span_is(text, "0");
     case MG_OPT_ENUM: {
-        struct mg_span values = mg_span(option->values), value;
-        for (*out = 0; mg_span_cut(&values, ',', &value); *out += 1)
-            if (mg_span_eq(value, text))
+        struct mg_span values = mg_span(option->values), one;
+        for (*out = 0; mg_span_cut(&values, ',', &one); *out += 1)
+            if (mg_span_eq(one, text))
                 return true;
         return false;
     }
@@ -242,9 +260,9 @@ void mg_option_defaults(const struct mg_codec *codec, struct mg_option_value *ou
     size_t n = mg_option_count(codec);
     for (size_t i = 0; i < n; i++) {
         const struct mg_option *option = &codec->options[i];
-        out[i].number = NAN;
+        out[i] = (struct mg_option_value){.number = NAN};
         if (option->fallback)
-            MG_ASSERT(parse_value(option, mg_span(option->fallback), &out[i].number));
+            MG_ASSERT(parse_value(option, mg_span(option->fallback), &out[i]));
     }
 }
 
@@ -263,6 +281,9 @@ static enum mg_err refuse_value(const struct mg_codec *codec, const struct mg_op
     case MG_OPT_INT:
         return mg_err_set(err, MG_E_PARAMETER, "%s.%s is \"%.*s\", expected an integer from %.0f to %.0f", format,
                           name, shown, text.data, option->min, option->max);
+    case MG_OPT_STRING:
+        return mg_err_set(err, MG_E_PARAMETER, "%s.%s has %zu bytes, expected a text of %.0f to %.0f", format, name,
+                          text.len, option->min, option->max);
     case MG_OPT_NUMBER:
         break;
     }
@@ -275,13 +296,13 @@ enum mg_err mg_option_parse(const struct mg_codec *codec, struct mg_span option,
 {
     size_t n = mg_option_count(codec);
     for (size_t i = 0; i < n; i++) {
-        double number;
+        struct mg_option_value value = {.number = NAN};
         if (!mg_span_is(option, codec->options[i].name))
             continue;
-        if (!parse_value(&codec->options[i], text, &number))
+        if (!parse_value(&codec->options[i], text, &value))
             return refuse_value(codec, &codec->options[i], text, err);
         *index = i;
-        out->number = number;
+        *out = value;
         return MG_OK;
     }
     char known[256] = "none";

@@ -69,18 +69,20 @@ static bool put_layers(lua_State *L, int index, struct mg_value *value)
         return false;
     if (n > 64)
         vm_raise(L, MG_E_UDF_TYPE, "result: at most 64 layers, got %zu", n);
-    struct mg_layer *layers = lua_newuserdata(L, n * sizeof *layers);
+    struct mg_named *named = lua_newuserdata(L, n * sizeof *named);
+    struct mg_value *values = lua_newuserdata(L, n * sizeof *values);
     size_t at = 0;
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-        struct mg_layer layer = {lua_tostring(L, -2), vm_to_table(L, -1)};
+        values[at] = (struct mg_value){.shape = MG_SHAPE_TABLE, .table = vm_to_table(L, -1)};
+        struct mg_named one = {lua_tostring(L, -2), &values[at]};
         size_t i = at++;
-        for (; i > 0 && strcmp(layers[i - 1].name, layer.name) > 0; i--)
-            layers[i] = layers[i - 1];
-        layers[i] = layer;
+        for (; i > 0 && strcmp(named[i - 1].name, one.name) > 0; i--)
+            named[i] = named[i - 1];
+        named[i] = one;
     }
-    value->shape = MG_SHAPE_LAYERS;
-    value->layers = layers;
-    value->n_layers = n;
+    value->shape = MG_SHAPE_NAMED;
+    value->named = named;
+    value->n_named = n;
     return true;
 }
 

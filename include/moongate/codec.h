@@ -9,33 +9,41 @@
 #include "moongate/raster.h"
 #include "moongate/table.h"
 
-enum mg_shape { MG_SHAPE_RASTER = 1, MG_SHAPE_TABLE = 2, MG_SHAPE_TEXT = 4, MG_SHAPE_JSON = 8, MG_SHAPE_LAYERS = 16 };
+enum mg_shape { MG_SHAPE_RASTER = 1, MG_SHAPE_TABLE = 2, MG_SHAPE_TEXT = 4, MG_SHAPE_JSON = 8, MG_SHAPE_NAMED = 16,
+                MG_SHAPE_FRAMES = 32 };
 #define MG_SAMPLE_BIT(sample) (1u << (sample))
 
-enum mg_option_type { MG_OPT_INT, MG_OPT_NUMBER, MG_OPT_BOOL, MG_OPT_ENUM };
+enum mg_option_type { MG_OPT_INT, MG_OPT_NUMBER, MG_OPT_BOOL, MG_OPT_ENUM, MG_OPT_STRING };
 struct mg_option {
     const char *name; /* "quality"; as a parameter "<format>.quality" */
     enum mg_option_type type;
-    double min, max;
+    double min, max;    /* of a string: of its length in bytes */
     const char *values; /* of an enum: "deflate,zstd,none" */
     const char *fallback; /* NULL: unset, which a number shows as NaN */
     const char *help;
 };
 struct mg_option_value {
-    double number; /* int, number, bool; index of the enum value */
+    double number;       /* int, number, bool; index of the enum value */
+    struct mg_span text; /* string, borrowed from the request or the fallback; data NULL: unset */
 };
 
-/* The value of a run, in one of its shapes. Named results are layers: tables, on a tile call. */
+/* The value of a run, in one of its shapes. Named results are the layers of a vector tile when all of them are
+ * tables, otherwise the members of a zip. Frames are an animation: rasters of one size. */
 struct mg_value {
     enum mg_shape shape;
     struct mg_raster *raster;
     struct mg_table *table;
     struct mg_span text; /* TEXT: HTML; JSON: JSON text */
-    struct mg_layer {
+    struct mg_named {
         const char *name;
-        struct mg_table *table;
-    } *layers;
-    size_t n_layers;
+        const struct mg_value *value; /* never named itself */
+    } *named;
+    size_t n_named;
+    struct mg_frame {
+        struct mg_raster *raster;
+        int delay_ms;
+    } *frames;
+    size_t n_frames;
 };
 
 struct mg_codec_job {
@@ -59,6 +67,7 @@ struct mg_codec {
     int max_bands;        /* a palette counts as 1 when `palette`, else it is expanded to RGBA */
     bool palette, compressible; /* gzip pays */
     bool needs_geometry, tile_only; /* tables without a geometry, file calls: cannot */
+    bool any_named;                 /* named results of every kind; else of tables alone */
     const struct mg_option *options; /* ends with a row without a name */
     mg_encode_f *encode;
 };

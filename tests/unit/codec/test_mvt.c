@@ -475,8 +475,11 @@ static void test_layers(void **state)
 {
     struct mg_table *a = one("EPSG:4326", "POINT(1 1)"), *b = one("EPSG:3857", "POINT(1 1)"),
                     *c = one("EPSG:4326", "POINT EMPTY");
-    struct mg_layer layers[] = {{"roads", a}, {"empty", c}, {"places", b}};
-    struct mg_value value = {.shape = MG_SHAPE_LAYERS, .layers = layers, .n_layers = 3};
+    const struct mg_value tables[] = {{.shape = MG_SHAPE_TABLE, .table = a},
+                                      {.shape = MG_SHAPE_TABLE, .table = c},
+                                      {.shape = MG_SHAPE_TABLE, .table = b}};
+    struct mg_named named[] = {{"roads", &tables[0]}, {"empty", &tables[1]}, {"places", &tables[2]}};
+    struct mg_value value = {.shape = MG_SHAPE_NAMED, .named = named, .n_named = 3};
     struct decoded got;
     (void)state;
     tile_of(&value, (struct mg_tile){0, 0, 0}, "extent=512", &got);
@@ -580,8 +583,10 @@ static void test_thinning(void **state)
     free(some.features);
     free(again.features);
     /* Layers share the room. */
-    struct mg_layer layers[] = {{"a", table}, {"b", turned}};
-    struct mg_value value = {.shape = MG_SHAPE_LAYERS, .layers = layers, .n_layers = 2};
+    const struct mg_value tables[] = {{.shape = MG_SHAPE_TABLE, .table = table},
+                                      {.shape = MG_SHAPE_TABLE, .table = turned}};
+    struct mg_named named[] = {{"a", &tables[0]}, {"b", &tables[1]}};
+    struct mg_value value = {.shape = MG_SHAPE_NAMED, .named = named, .n_named = 2};
     tile_of(&value, tile, "max_bytes=100000", &some);
     assert_true(some.bytes <= 100000 && some.bytes > 90000 && some.layers == 2);
     free(some.features);

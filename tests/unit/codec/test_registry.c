@@ -49,7 +49,7 @@ enum kind { RASTER, SIX_BANDS, TABLE, PLAIN_TABLE, PAGE, JSON, LAYERS };
 static void make_value(enum kind kind, struct mg_value *value, struct mg_raster *raster, struct mg_table *table)
 {
     static const enum mg_shape shapes[] = {MG_SHAPE_RASTER, MG_SHAPE_RASTER, MG_SHAPE_TABLE, MG_SHAPE_TABLE,
-                                           MG_SHAPE_TEXT,   MG_SHAPE_JSON,   MG_SHAPE_LAYERS};
+                                           MG_SHAPE_TEXT,   MG_SHAPE_JSON,   MG_SHAPE_NAMED};
     *raster = (struct mg_raster){.width = 1, .height = 1, .bands = kind == SIX_BANDS ? 6 : 3};
     *table = (struct mg_table){.geometry = kind == PLAIN_TABLE ? -1 : 0};
     *value = (struct mg_value){.shape = shapes[kind], .raster = raster, .table = table};
