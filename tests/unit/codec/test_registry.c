@@ -190,7 +190,7 @@ static void test_options(void **state)
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         const struct mg_codec *codec = mg_codec_find(mg_span(rows[i].format));
-        struct mg_option_value value = {NAN};
+        struct mg_option_value value = {.number = NAN};
         struct mg_errmsg err = {""};
         size_t index = 99;
         enum mg_err e = mg_option_parse(codec, mg_span(rows[i].option), mg_span(rows[i].text), &index, &value, &err);
