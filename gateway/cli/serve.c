@@ -221,7 +221,8 @@ static enum mg_err serve(const struct mg_config *config, int *code, struct mg_er
         {MG_CHILD_FETCHER, "fetcher", mg_fetcher_main, &fetch},
         {MG_CHILD_FRONT, "front", mg_front_main, &front},
     };
-    struct mg_master master = {.children = children, .n_children = 3, .run_dir = data_dir};
+    struct mg_master master = {.children = children, .n_children = 3, .run_dir = data_dir,
+                               .reload_files = {front.http.tls_cert, front.http.tls_key}};
     *code = mg_master_run(&master); /* whoever ended it has said why */
     mg_serve_inputs_free(&inputs);
     return MG_OK;

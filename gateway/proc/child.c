@@ -44,6 +44,8 @@ enum mg_err mg_control_recv(int control, struct mg_msg *msg, int *fd)
         case MG_MSG_RELOAD:
             *msg = got;
             *fd = n_fds ? fds[0] : -1;
+            for (size_t i = 1; i < n_fds; i++)
+                close(fds[i]);
             return MG_OK;
         default:
             for (size_t i = 0; i < n_fds; i++)

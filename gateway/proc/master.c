@@ -310,6 +310,28 @@ static bool go_on_stopping(struct master *m)
     return false;
 }
 
+/* A file that cannot be opened is left to the front, which says what it could not read. */
+static void reload(struct master *m)
+{
+    int fds[MG_MSG_MAX_FDS];
+    size_t n = 0, wanted = 0;
+    for (; wanted < MG_MSG_MAX_FDS && m->config->reload_files[wanted]; wanted++) {
+        int fd = open(m->config->reload_files[wanted], O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+        if (fd >= 0)
+            fds[n++] = fd;
+    }
+    for (size_t i = 0; i < m->n; i++) {
+        struct state *child = &m->children[i];
+        struct mg_msg msg;
+        bool files = child->what->role == MG_CHILD_FRONT && n == wanted;
+        mg_msg_init(&msg, MG_MSG_RELOAD);
+        if (child->control >= 0 && mg_msg_send(child->control, &msg, fds, files ? n : 0) != MG_OK)
+            mg_log_debug("master: %s takes no %s", child->what->name, mg_msg_name(MG_MSG_RELOAD));
+    }
+    for (size_t i = 0; i < n; i++)
+        close(fds[i]);
+}
+
 static void on_signals(struct master *m)
 {
     struct signalfd_siginfo info;
@@ -319,8 +341,7 @@ static void on_signals(struct master *m)
             reap(m);
             break;
         case SIGHUP:
-            for (size_t i = 0; i < m->n; i++)
-                send_to(&m->children[i], MG_MSG_RELOAD, 0);
+            reload(m);
             break;
         default:
             if (m->phase == RUNNING) {

@@ -21,7 +21,7 @@ static const struct {
     unsigned char min_fds, max_fds;
 } types[MG_MSG_TYPE_COUNT] = {
     [MG_MSG_NONE] = {"none", 0, 0},       [MG_MSG_PEER] = {"peer", 1, 1},
-    [MG_MSG_STOP] = {"stop", 0, 0},       [MG_MSG_RELOAD] = {"reload", 0, 0},
+    [MG_MSG_STOP] = {"stop", 0, 0},       [MG_MSG_RELOAD] = {"reload", 0, 3},
     [MG_MSG_PING] = {"ping", 0, 0},       [MG_MSG_PONG] = {"pong", 0, 0},
     [MG_MSG_STARTED] = {"started", 0, 0}, [MG_MSG_SPAWN] = {"spawn", 2, 2},
     [MG_MSG_KILL] = {"kill", 0, 0},       [MG_MSG_SPAWNED] = {"spawned", 0, 0},

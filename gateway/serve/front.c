@@ -8,6 +8,7 @@
 #include "moongate/msg.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <ftw.h>
 #include <grp.h>
 #include <poll.h>
@@ -138,7 +139,7 @@ static bool obey(int control, struct mg_app *app, struct mg_http_server *http, u
             mg_log_debug("the master does not listen");
         break;
     case MG_MSG_RELOAD:
-        if (mg_http_reload(http, &err) != MG_OK)
+        if (mg_http_reload(http, n_fds == 2 ? fds : NULL, &err) != MG_OK)
             mg_log_error("certificate not changed: %s", err.text);
         break;
     case MG_MSG_STOP:
@@ -164,6 +165,11 @@ int mg_front_main(int control, void *context)
     mg_random(&app.id_seed, sizeof app.id_seed);
     snprintf(app.base_url, sizeof app.base_url, "%s", config->base_url);
     enum mg_err status = mg_engine_open(&config->engine, &app.engine, &err);
+    int tls_files[2] = {-1, -1}; /* opened while we may: the key is often root's alone */
+    if (!status && config->http.tls_cert && config->http.tls_key) {
+        tls_files[0] = open(config->http.tls_cert, O_RDONLY | O_CLOEXEC);
+        tls_files[1] = open(config->http.tls_key, O_RDONLY | O_CLOEXEC);
+    }
     if (!status)
         status = become(config, &err);
     if (!status)
@@ -173,8 +179,12 @@ int mg_front_main(int control, void *context)
     struct mg_http_config http_config = config->http;
     http_config.handler = mg_app_handle;
     http_config.context = &app;
+    http_config.tls_files = tls_files[0] >= 0 && tls_files[1] >= 0 ? tls_files : NULL;
     if (!status)
         status = mg_http_start(&http_config, &http, &err);
+    for (int i = 0; i < 2; i++)
+        if (tls_files[i] >= 0)
+            close(tls_files[i]);
     if (status) {
         mg_log_error("%s", err.text[0] ? err.text : mg_err_text(status));
         mg_engine_close(&app.engine);

@@ -618,7 +618,7 @@ static enum mg_err configure(struct mg_http_server *server, const struct mg_http
         }
     }
     if (config->n_tls > 0) {
-        return tls_open(config->tls_cert, config->tls_key, &server->tls, err);
+        return tls_open(config->tls_cert, config->tls_key, config->tls_files, &server->tls, err);
     }
     return MG_OK;
 }
@@ -670,9 +670,9 @@ enum mg_err mg_http_start(const struct mg_http_config *config, struct mg_http_se
     return MG_OK;
 }
 
-enum mg_err mg_http_reload(struct mg_http_server *server, struct mg_errmsg *err)
+enum mg_err mg_http_reload(struct mg_http_server *server, const int *tls_files, struct mg_errmsg *err)
 {
-    return server->tls ? tls_reload(server->tls, err) : MG_OK;
+    return server->tls ? tls_reload(server->tls, tls_files, err) : MG_OK;
 }
 
 void mg_http_stop(struct mg_http_server **server_ref, unsigned ms)

@@ -3,6 +3,7 @@
 #include "tls.h"
 
 #include <openssl/err.h>
+#include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -10,6 +11,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 struct tls_context {
     pthread_mutex_t lock;
@@ -57,6 +59,16 @@ static bool add_extension(X509 *cert, int nid, const char *value)
     return ok;
 }
 
+/* A key that must be typed in would stop the server in the middle of a reload. */
+static int no_password(char *buf, int size, int writing, void *context)
+{
+    (void)buf;
+    (void)size;
+    (void)writing;
+    (void)context;
+    return -1;
+}
+
 /* P-256, for a year: long enough for a run, short enough not to be taken for a real one. */
 static enum mg_err use_self_signed(SSL_CTX *ctx, struct mg_errmsg *err)
 {
@@ -89,32 +101,63 @@ static enum mg_err use_self_signed(SSL_CTX *ctx, struct mg_errmsg *err)
     return e;
 }
 
-static enum mg_err use_files(SSL_CTX *ctx, const char *cert_path, const char *key_path,
+/* The leaf first, then the certificates that lead to the root. */
+static bool use_chain(SSL_CTX *ctx, BIO *pem)
+{
+    X509 *cert = PEM_read_bio_X509_AUX(pem, NULL, no_password, NULL);
+    bool ok = cert && SSL_CTX_use_certificate(ctx, cert) == 1;
+    X509_free(cert);
+    while (ok && (cert = PEM_read_bio_X509(pem, NULL, no_password, NULL)) != NULL) {
+        ok = SSL_CTX_add0_chain_cert(ctx, cert) == 1;
+        if (!ok)
+            X509_free(cert);
+    }
+    /* The end of the file ends the list: that is no error. */
+    if (ok && ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE)
+        ERR_clear_error();
+    return ok && !ERR_peek_error();
+}
+
+static bool use_key(SSL_CTX *ctx, BIO *pem)
+{
+    EVP_PKEY *key = PEM_read_bio_PrivateKey(pem, NULL, no_password, NULL);
+    bool ok = key && SSL_CTX_use_PrivateKey(ctx, key) == 1;
+    EVP_PKEY_free(key);
+    return ok;
+}
+
+/* The file from its start: by its descriptor, which may have been opened with rights that are gone, or by its name. */
+static BIO *open_pem(const char *path, const int *fd)
+{
+    if (!fd)
+        return BIO_new_file(path, "r");
+    BIO *pem = lseek(*fd, 0, SEEK_SET) == 0 ? BIO_new_fd(*fd, BIO_NOCLOSE) : NULL;
+    if (!pem)
+        return NULL;
+    BIO *lines = BIO_new(BIO_f_buffer()); /* the PEM reader wants lines, which a descriptor alone cannot give */
+    return lines ? BIO_push(lines, pem) : (BIO_free(pem), NULL);
+}
+
+static enum mg_err use_files(SSL_CTX *ctx, const char *cert_path, const char *key_path, const int *files,
                              struct mg_errmsg *err)
 {
-    if (SSL_CTX_use_certificate_chain_file(ctx, cert_path) != 1) {
+    BIO *cert = open_pem(cert_path, files ? &files[0] : NULL);
+    bool ok = cert && use_chain(ctx, cert);
+    BIO_free_all(cert);
+    if (!ok)
         return openssl_error(err, "cannot read the certificate", cert_path);
-    }
-    if (SSL_CTX_use_PrivateKey_file(ctx, key_path, SSL_FILETYPE_PEM) != 1) {
+    BIO *key = open_pem(key_path, files ? &files[1] : NULL);
+    ok = key && use_key(ctx, key);
+    BIO_free_all(key);
+    if (!ok)
         return openssl_error(err, "cannot use the private key", key_path);
-    }
     if (SSL_CTX_check_private_key(ctx) != 1) {
         return openssl_error(err, "the private key does not belong to the certificate", key_path);
     }
     return MG_OK;
 }
 
-/* A key that must be typed in would stop the server in the middle of a reload. */
-static int no_password(char *buf, int size, int writing, void *context)
-{
-    (void)buf;
-    (void)size;
-    (void)writing;
-    (void)context;
-    return -1;
-}
-
-static enum mg_err make(const struct tls_context *context, SSL_CTX **out, struct mg_errmsg *err)
+static enum mg_err make(const struct tls_context *context, const int *files, SSL_CTX **out, struct mg_errmsg *err)
 {
     ERR_clear_error();
     SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
@@ -127,13 +170,12 @@ static enum mg_err make(const struct tls_context *context, SSL_CTX **out, struct
     SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* resumption by tickets */
     SSL_CTX_set_alpn_select_cb(ctx, select_alpn, NULL);
-    SSL_CTX_set_default_passwd_cb(ctx, no_password);
     enum mg_err e;
     if (SSL_CTX_set_cipher_list(ctx, ciphers) != 1 ||
         SSL_CTX_set1_groups_list(ctx, "X25519:P-256:P-384") != 1) {
         e = openssl_error(err, "cannot set the ciphers", NULL);
     } else if (context->cert_path) {
-        e = use_files(ctx, context->cert_path, context->key_path, err);
+        e = use_files(ctx, context->cert_path, context->key_path, files, err);
     } else {
         e = use_self_signed(ctx, err);
     }
@@ -145,7 +187,7 @@ static enum mg_err make(const struct tls_context *context, SSL_CTX **out, struct
     return MG_OK;
 }
 
-enum mg_err tls_open(const char *cert_path, const char *key_path, struct tls_context **out,
+enum mg_err tls_open(const char *cert_path, const char *key_path, const int *files, struct tls_context **out,
                      struct mg_errmsg *err)
 {
     if (!cert_path != !key_path) {
@@ -166,7 +208,7 @@ enum mg_err tls_open(const char *cert_path, const char *key_path, struct tls_con
         }
     }
     if (e == MG_OK) {
-        e = make(context, &context->current, err);
+        e = make(context, files, &context->current, err);
     }
     if (e != MG_OK) {
         tls_close(&context);
@@ -176,10 +218,10 @@ enum mg_err tls_open(const char *cert_path, const char *key_path, struct tls_con
     return MG_OK;
 }
 
-enum mg_err tls_reload(struct tls_context *context, struct mg_errmsg *err)
+enum mg_err tls_reload(struct tls_context *context, const int *files, struct mg_errmsg *err)
 {
     SSL_CTX *fresh;
-    enum mg_err e = make(context, &fresh, err);
+    enum mg_err e = make(context, files, &fresh, err);
     if (e != MG_OK) {
         return e;
     }

@@ -64,7 +64,8 @@ struct mg_http_config {
     size_t n_admin; /* so many of listen_fds, the last ones, are for the operator */
     const int *tls_fds;
     size_t n_tls;
-    const char *tls_cert, *tls_key;     /* PEM; NULL with tls_fds: self-signed, made at start */
+    const char *tls_cert, *tls_key;     /* PEM files; NULL with tls_fds: self-signed, made at start */
+    const int *tls_files;               /* both, open for reading (borrowed); NULL: opened by their names */
     const char *const *trusted_proxies; /* CIDR, NULL-terminated, or NULL */
     unsigned threads;                   /* 0: as many as cores */
     size_t max_body;                    /* 25 MB */
@@ -79,8 +80,8 @@ struct mg_http_server;
 /* Starts the threads. MG_E_INVALID: certificate or key. */
 MG_MUST_CHECK enum mg_err mg_http_start(const struct mg_http_config *config,
                                         struct mg_http_server **out, struct mg_errmsg *err);
-/* Reads certificate and key again; the old ones stay on failure. */
-MG_MUST_CHECK enum mg_err mg_http_reload(struct mg_http_server *server, struct mg_errmsg *err);
+/* Reads certificate and key again (from tls_files, as in the configuration); the old ones stay on failure. */
+MG_MUST_CHECK enum mg_err mg_http_reload(struct mg_http_server *server, const int *tls_files, struct mg_errmsg *err);
 /* Graceful: no new connections, open requests get up to `ms`, then closes; joins the threads,
  * frees. */
 void mg_http_stop(struct mg_http_server **server, unsigned ms);

@@ -28,6 +28,9 @@ struct mg_master {
     unsigned grace_ms;   /* for the front to drain at a stop; 0: 10,000. The others then have 2,000 */
     unsigned ping_ms;    /* 0: 5,000 */
     unsigned backoff_ms; /* first wait before a restart; 0: 100 */
+    /* At a SIGHUP these are opened with the master's rights and go to the front with RELOAD, in this order: a private
+     * key is root's alone, and the front is not root. Up to MG_MSG_MAX_FDS; NULL where there are fewer. */
+    const char *reload_files[MG_MSG_MAX_FDS];
 };
 
 /* Runs until stopped; returns the exit code. Back-off: 100 ms doubling to 10 s, reset after 60 s of life. A child

@@ -15,7 +15,7 @@ enum mg_msg_type {
     /* master -> child */
     MG_MSG_PEER,    /* fd: the link to the process named by .role; replaces an earlier one */
     MG_MSG_STOP,    /* finish what runs within .ms, then exit */
-    MG_MSG_RELOAD,  /* SIGHUP: read the TLS files again */
+    MG_MSG_RELOAD,  /* SIGHUP: read the TLS files again; fds: certificate and key, when the master could open them */
     MG_MSG_PING,    /* answer with PONG, same id */
     /* child -> master */
     MG_MSG_PONG,

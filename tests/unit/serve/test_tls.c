@@ -2,6 +2,7 @@
 #include "http_fixture.h"
 
 #include <openssl/err.h>
+#include <fcntl.h>
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
@@ -194,14 +195,26 @@ static void test_reload(void **state)
     struct client old = tls_connect(TLS1_3_VERSION, NULL);
     assert_true(tls_get_works(&old));
     write_files("second");
-    assert_int_equal(mg_http_reload(fx.server, &err), MG_OK);
+    assert_int_equal(mg_http_reload(fx.server, NULL, &err), MG_OK);
     assert_served_name("second");
     assert_true(tls_get_works(&old));
+    /* By descriptors, where the names lead nowhere. */
+    write_files("third");
+    int files[2] = {open(cert_path, O_RDONLY), open(key_path, O_RDONLY)};
+    assert_true(files[0] >= 0 && files[1] >= 0);
+    assert_int_equal(unlink(cert_path) | unlink(key_path), 0);
+    for (int twice = 0; twice < 2; twice++)
+        assert_int_equal(mg_http_reload(fx.server, files, &err), MG_OK);
+    close(files[0]);
+    close(files[1]);
+    assert_served_name("third");
+    write_files("second");
+    assert_int_equal(mg_http_reload(fx.server, NULL, &err), MG_OK);
     /* Broken files: the second certificate stays. */
     FILE *out = fopen(cert_path, "w");
     fputs("no certificate\n", out);
     fclose(out);
-    assert_int_equal(mg_http_reload(fx.server, &err), MG_E_INVALID);
+    assert_int_equal(mg_http_reload(fx.server, NULL, &err), MG_E_INVALID);
     assert_non_null(strstr(err.text, cert_path));
     assert_served_name("second");
     assert_true(tls_get_works(&old));
