@@ -72,6 +72,7 @@ char *mg_buf_room(struct mg_buf *buf, size_t n)
     if (absurd || (buf->max_bytes && buf->len + n > buf->max_bytes)) {
         buf->failed = true;
         buf->over_limit = buf->max_bytes != 0;
+        buf->needed = absurd ? n : buf->len + n;
         return NULL;
     }
     if (buf->len + n + 1 <= buf->cap)
@@ -219,8 +220,9 @@ enum mg_err mg_buf_status(const struct mg_buf *buf, struct mg_errmsg *err)
         return MG_OK;
     if (buf->over_limit)
         return mg_err_set(err, MG_E_UDF_OUTPUT,
-                          "the result is larger than the limit of %zu bytes: return less of it",
-                          buf->max_bytes);
+                          "the result is larger than the limit of %zu bytes (%zu and more were needed): return "
+                          "less of it",
+                          buf->max_bytes, buf->needed);
     return mg_err_set(err, MG_E_NOMEM, "out of memory after %zu bytes", buf->len);
 }
 

@@ -125,7 +125,7 @@ enum mg_err mg_codec_refuse(const struct mg_codec *codec, const struct mg_value 
 }
 
 /* Without any wish: design section 4. */
-static const struct mg_codec *fallback_for(const struct mg_value *value)
+static const struct mg_codec *fallback_for(const struct mg_value *value, bool tile_call)
 {
     switch (value->shape) {
     case MG_SHAPE_RASTER:
@@ -137,7 +137,7 @@ static const struct mg_codec *fallback_for(const struct mg_value *value)
     case MG_SHAPE_JSON:
         return mg_codec_find(MG_SPAN("json"));
     case MG_SHAPE_NAMED:
-        return mg_codec_find(MG_SPAN("mvt"));
+        return mg_codec_find(tile_call && tables_only(value) ? MG_SPAN("mvt") : MG_SPAN("zip"));
     case MG_SHAPE_FRAMES:
         return mg_codec_find(MG_SPAN("apng"));
     }
@@ -154,40 +154,84 @@ static const struct mg_codec *asked_of_kind(const struct mg_wish *wish, const st
     return NULL;
 }
 
-enum mg_err mg_codec_pick(const struct mg_wish *wish, const struct mg_value *value, bool tile_call,
-                          const struct mg_codec **out, bool *by_accept, struct mg_errmsg *err)
+static void without_containers(const struct mg_codec *const *in, size_t n, const struct mg_codec **out, size_t *kept)
 {
-    if (value->shape == MG_SHAPE_NAMED && !tile_call)
-        return mg_err_set(err, MG_E_NOT_ACCEPTABLE,
-                          "named tables are the layers of a vector tile: ask for a tile (…/{z}/{x}/{y}), or return "
-                          "one table");
+    *kept = 0;
+    for (size_t i = 0; i < n; i++)
+        if (!in[i]->any_named)
+            out[(*kept)++] = in[i];
+}
+
+void mg_codec_member_wish(const struct mg_wish *wish, struct mg_wish *out)
+{
+    *out = (struct mg_wish){.vector = wish->vector, .raster = wish->raster};
+    if (out->vector && out->vector->any_named)
+        out->vector = NULL;
+    if (out->raster && out->raster->any_named)
+        out->raster = NULL;
+    without_containers(wish->formats, wish->n_formats, out->formats, &out->n_formats);
+    without_containers(wish->accepts, wish->n_accepts, out->accepts, &out->n_accepts);
+}
+
+/* A container stands or falls with its members. (Accept counts for them only where it did for the container.) */
+static enum mg_err pick_members(const struct mg_wish *wish, const struct mg_value *value, bool tile_call,
+                                struct mg_errmsg *err)
+{
+    struct mg_wish own;
+    mg_codec_member_wish(wish, &own);
+    for (size_t i = 0; i < value->n_named; i++) {
+        const struct mg_codec *member;
+        bool by_accept;
+        enum mg_err e = mg_codec_pick(&own, value->named[i].value, tile_call, &member, &by_accept, err);
+        if (e)
+            return mg_err_prefix(err, e, "result \"%.60s\"", value->named[i].name);
+    }
+    return MG_OK;
+}
+
+static enum mg_err pick(const struct mg_wish *wish, const struct mg_value *value, bool tile_call,
+                        const struct mg_codec **out, bool *by_accept, struct mg_errmsg *err)
+{
+    const struct mg_codec *asked = wish->n_formats ? wish->formats[0] : asked_of_kind(wish, value);
     *by_accept = false;
     for (size_t i = 0; i < wish->n_formats; i++)
         if (mg_codec_holds(wish->formats[i], value, tile_call)) {
             *out = wish->formats[i];
             return MG_OK;
         }
-    if (wish->n_formats)
-        return mg_codec_refuse(wish->formats[0], value, tile_call, err);
-    const struct mg_codec *asked = asked_of_kind(wish, value);
     if (asked) {
-        if (!mg_codec_holds(asked, value, tile_call))
+        bool holds = !wish->n_formats && mg_codec_holds(asked, value, tile_call);
+        if (!holds && value->shape != MG_SHAPE_NAMED)
             return mg_codec_refuse(asked, value, tile_call, err);
-        *out = asked;
+        *out = holds ? asked : mg_codec_find(MG_SPAN("zip")); /* of members in the formats that were asked for */
         return MG_OK;
     }
+    /* What Accept says would have counted, had it named something fit: a cache must know. */
+    *by_accept = true;
     for (size_t i = 0; i < wish->n_accepts; i++)
         if (mg_codec_holds(wish->accepts[i], value, tile_call)) {
             *out = wish->accepts[i];
-            *by_accept = true;
             return MG_OK;
         }
-    const struct mg_codec *fallback = fallback_for(value);
+    const struct mg_codec *fallback = fallback_for(value, tile_call);
     if (!fallback || !mg_codec_holds(fallback, value, tile_call))
         return mg_codec_refuse(fallback ? fallback : mg_codec_at(0), value, tile_call, err);
     *out = fallback;
-    /* What Accept says would have counted, had it named something fit: a cache must know. */
-    *by_accept = true;
+    return MG_OK;
+}
+
+enum mg_err mg_codec_pick(const struct mg_wish *wish, const struct mg_value *value, bool tile_call,
+                          const struct mg_codec **out, bool *by_accept, struct mg_errmsg *err)
+{
+    const struct mg_codec *picked;
+    bool accepted;
+    enum mg_err e = pick(wish, value, tile_call, &picked, &accepted, err);
+    if (!e && picked->any_named)
+        e = pick_members(wish, value, tile_call, err);
+    if (e)
+        return e;
+    *out = picked;
+    *by_accept = accepted;
     return MG_OK;
 }
 

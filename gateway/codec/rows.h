@@ -5,7 +5,7 @@
 #include "moongate/codec.h"
 
 /* Each exports its rows: const struct mg_codec mg_codec_<file>[], ended by a row without a name. */
-#define MG_CODEC_FILES(X) X(png) X(jpg) X(webp) X(tif) X(geojson) X(json) X(csv) X(html) X(mvt)
+#define MG_CODEC_FILES(X) X(png) X(jpg) X(webp) X(tif) X(geojson) X(json) X(csv) X(html) X(mvt) X(zip)
 
 #define DECLARE(file) extern const struct mg_codec mg_codec_##file[];
 MG_CODEC_FILES(DECLARE)
@@ -16,5 +16,7 @@ bool mg_codec_holds(const struct mg_codec *codec, const struct mg_value *value, 
 /* MG_E_NOT_ACCEPTABLE with the formats that can hold the value. */
 MG_MUST_CHECK enum mg_err mg_codec_refuse(const struct mg_codec *codec, const struct mg_value *value, bool tile_call,
                                           struct mg_errmsg *err);
+/* The wish without containers: what the members of one are picked by. */
+void mg_codec_member_wish(const struct mg_wish *wish, struct mg_wish *out);
 
 #endif

@@ -51,34 +51,88 @@ static void put_geometry(lua_State *L, const struct vm_geometry *g, struct mg_va
     value->table = table;
 }
 
-/* A table whose values are all moon tables under names: true, and the layers. */
-static bool put_layers(lua_State *L, int index, struct mg_value *value)
+/* A raster, table or geometry as a value that borrows from the state: true. */
+static bool put_rich(lua_State *L, int index, struct mg_value *value)
 {
-    size_t n = 0, tables = 0, other = 0;
-    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-        bool named = lua_type(L, -2) == LUA_TSTRING;
-        n++;
-        tables += named && vm_to_table(L, -1) != NULL;
-        other += vm_to_raster(L, -1) != NULL || (!named && vm_to_table(L, -1) != NULL);
-    }
-    if (other)
-        vm_raise(L, MG_E_UDF_TYPE,
-                 "result: a table of results can hold named moon tables only (rasters would need a "
-                 "zip, which this version does not make); return one of them");
-    if (n == 0 || tables != n)
+    struct vm_geometry *geometry;
+    if (vm_to_raster(L, index)) {
+        value->shape = MG_SHAPE_RASTER;
+        value->raster = vm_to_raster(L, index)->raster;
+    } else if (vm_to_table(L, index)) {
+        value->shape = MG_SHAPE_TABLE;
+        value->table = vm_to_table(L, index);
+    } else if ((geometry = vm_to_geometry(L, index)) != NULL) {
+        put_geometry(L, geometry, value);
+    } else {
         return false;
-    if (n > 64)
-        vm_raise(L, MG_E_UDF_TYPE, "result: at most 64 layers, got %zu", n);
+    }
+    return true;
+}
+
+/* What makes a plain table one of named results: JSON has a form for a geometry, but none for these. */
+static bool needs_a_file(lua_State *L, int index)
+{
+    return vm_to_raster(L, index) || vm_to_table(L, index);
+}
+
+/* One of several results, at the top of the stack; what is pushed stays there until the answer is made. */
+static void put_member(lua_State *L, const char *name, struct mg_value *value)
+{
+    int index = lua_gettop(L);
+    struct mg_errmsg why = {""};
+    if (put_rich(L, index, value))
+        return;
+    if (lua_type(L, index) == LUA_TSTRING) {
+        put_text(L, index, MG_SHAPE_TEXT, value);
+        return;
+    }
+    if (lua_istable(L, index) && luaL_getmetafield(L, index, "__moon_response"))
+        vm_raise(L, MG_E_UDF_TYPE, "result: %.60s: a moon.response is a whole answer, and none of several results",
+                 name);
+    struct mg_buf *json = vm_scratch(L, 5);
+    json->max_bytes = (size_t)vm_of(L)->request->result_bytes;
+    if (!vm_json_write(L, index, json, &why))
+        vm_raise(L, MG_E_UDF_TYPE, "result: %.60s: %s", name, why.text);
+    enum mg_err err = mg_buf_status(json, &why);
+    json->max_bytes = 0;
+    vm_check(L, "result", err, &why);
+    lua_pushlstring(L, json->data ? json->data : "", json->len); /* the next member writes there too */
+    put_text(L, lua_gettop(L), MG_SHAPE_JSON, value);
+}
+
+/* A table with rasters or moon tables in it: true, and its values in the order of their names. */
+static bool put_named(lua_State *L, int index, struct mg_value *value)
+{
+    enum { MAX = 64 };
+    size_t n = 0, files = 0;
+    bool listed = false;
+    for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+        n++;
+        files += needs_a_file(L, lua_gettop(L));
+        listed |= lua_type(L, -2) != LUA_TSTRING;
+    }
+    if (files == 0)
+        return false;
+    if (listed)
+        vm_raise(L, MG_E_UDF_TYPE, "result: each of several results needs a name: return { before = …, after = … }");
+    if (n > MAX)
+        vm_raise(L, MG_E_UDF_TYPE, "result: at most %d named results, got %zu", MAX, n);
     struct mg_named *named = lua_newuserdata(L, n * sizeof *named);
     struct mg_value *values = lua_newuserdata(L, n * sizeof *values);
+    memset(values, 0, n * sizeof *values);
     size_t at = 0;
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-        values[at] = (struct mg_value){.shape = MG_SHAPE_TABLE, .table = vm_to_table(L, -1)};
-        struct mg_named one = {lua_tostring(L, -2), &values[at]};
+        const char *name = lua_tostring(L, -2);
         size_t i = at++;
-        for (; i > 0 && strcmp(named[i - 1].name, one.name) > 0; i--)
+        for (; i > 0 && strcmp(named[i - 1].name, name) > 0; i--)
             named[i] = named[i - 1];
-        named[i] = one;
+        named[i].name = name;
+    }
+    luaL_checkstack(L, (int)n * 2 + 8, "too many results");
+    for (size_t i = 0; i < n; i++) {
+        lua_getfield(L, index, named[i].name);
+        named[i].value = &values[i];
+        put_member(L, named[i].name, &values[i]);
     }
     value->shape = MG_SHAPE_NAMED;
     value->named = named;
@@ -198,7 +252,6 @@ static void finish_response(lua_State *L, int index, struct mg_run_result *resul
 static void finish_value(lua_State *L, int index, int bounds, struct mg_run_result *result,
                          struct mg_value *value)
 {
-    struct vm_geometry *geometry;
     switch (lua_type(L, index)) {
     case LUA_TNONE:
     case LUA_TNIL:
@@ -217,35 +270,16 @@ static void finish_value(lua_State *L, int index, int bounds, struct mg_run_resu
             finish_response(L, index, result, value);
             return;
         }
-        if (!vm_is_bounds(L, index) && put_layers(L, index, value)) {
-            if (!vm_of(L)->request->has_tile)
-                vm_raise(L, MG_E_NOT_ACCEPTABLE,
-                         "named results are the layers of one mvt on a tile call; on a file "
-                         "call they would be a zip, which this version does not make: return "
-                         "one table");
+        if (!vm_is_bounds(L, index) && put_named(L, index, value))
             return;
-        }
         put_json(L, index, value);
         return;
     case LUA_TUSERDATA:
-        if (vm_to_raster(L, index)) {
-            struct mg_raster *raster = vm_to_raster(L, index)->raster;
-            if (bounds && !lua_isnoneornil(L, bounds))
-                raster = place_raster(L, raster, bounds);
-            value->shape = MG_SHAPE_RASTER;
-            value->raster = raster;
-            return;
-        }
-        if (vm_to_table(L, index)) {
-            value->shape = MG_SHAPE_TABLE;
-            value->table = vm_to_table(L, index);
-            return;
-        }
-        if ((geometry = vm_to_geometry(L, index)) != NULL) {
-            put_geometry(L, geometry, value);
-            return;
-        }
-        break;
+        if (!put_rich(L, index, value))
+            break;
+        if (value->shape == MG_SHAPE_RASTER && bounds && !lua_isnoneornil(L, bounds))
+            value->raster = place_raster(L, value->raster, bounds);
+        return;
     default:
         break;
     }
@@ -253,7 +287,7 @@ static void finish_value(lua_State *L, int index, int bounds, struct mg_run_resu
     vm_describe(L, index, got);
     vm_raise(L, MG_E_UDF_TYPE,
              "the UDF returned %s, which cannot be an answer (a raster, table, geometry, string, "
-             "number, boolean, plain table, moon.response or nil can)",
+             "number, boolean, plain table, table of named results, moon.response or nil can)",
              got->data);
 }
 
@@ -310,9 +344,10 @@ static void make_wish(const struct mg_run_request *request, struct mg_wish *wish
 }
 
 /* The options of this codec; those of other formats are left alone. */
-static enum mg_err read_options(const struct mg_run_request *request, const struct mg_codec *codec,
-                                struct mg_option_value *values, struct mg_errmsg *why)
+static enum mg_err options_of(void *context, const struct mg_codec *codec, struct mg_option_value *values,
+                              struct mg_errmsg *why)
 {
+    const struct mg_run_request *request = ((const struct mg_vm *)context)->request;
     struct mg_unpack in;
     mg_option_defaults(codec, values);
     mg_unpack_init(&in, request->options.data, request->options.len);
@@ -332,10 +367,14 @@ static enum mg_err read_options(const struct mg_run_request *request, const stru
     return MG_OK;
 }
 
-/* Nothing on a tile call: transparent pixels, or no features. */
+/* Nothing on a tile call: transparent pixels, no features, or no members. */
 static enum mg_err empty_value(const struct mg_codec *codec, int size, struct mg_value *value,
                                struct mg_errmsg *why)
 {
+    if (codec->any_named) {
+        value->shape = MG_SHAPE_NAMED;
+        return MG_OK;
+    }
     if (codec->shapes & MG_SHAPE_RASTER) {
         enum mg_err err = mg_raster_new(size, size, 1, MG_U8, &value->raster, why);
         if (err != MG_OK)
@@ -379,10 +418,10 @@ static enum mg_err encode(struct mg_vm *vm, struct mg_value *value, struct mg_ru
     result->compressible = codec->compressible;
     if (!value->shape)
         return MG_OK;
-    struct mg_option_value options[32] = {{0}};
-    if (mg_option_count(codec) > 32)
+    struct mg_option_value options[MG_MAX_OPTIONS] = {{0}};
+    if (mg_option_count(codec) > MG_MAX_OPTIONS)
         return mg_err_set(why, MG_E_INTERNAL, "%s has too many options", codec->name);
-    err = read_options(request, codec, options, why);
+    err = options_of(vm, codec, options, why);
     if (err != MG_OK)
         return err;
     const struct mg_codec_job job = {.value = value,
@@ -390,6 +429,8 @@ static enum mg_err encode(struct mg_vm *vm, struct mg_value *value, struct mg_ru
                                      .tile = request->has_tile ? &tile : NULL,
                                      .tile_size = size,
                                      .header = note_header,
+                                     .wish = &wish,
+                                     .options_of = options_of,
                                      .context = vm};
     vm->body.max_bytes = (size_t)request->result_bytes;
     err = mg_encode(codec, &job, &vm->body, why);
@@ -407,8 +448,9 @@ void vm_encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *r
             strstr(vm->mime.data, "xml") != NULL || strstr(vm->mime.data, "javascript") != NULL;
         if (value->text.len > (size_t)vm->request->result_bytes) {
             vm->fault.err = MG_E_UDF_OUTPUT;
-            mg_buf_printf(&vm->fault.message, "the result has %zu bytes; at most %lld are allowed",
-                          value->text.len, (long long)vm->request->result_bytes);
+            mg_buf_printf(&vm->fault.message,
+                          "the result is larger than the limit of %lld bytes (%zu were needed): return less of it",
+                          (long long)vm->request->result_bytes, value->text.len);
             return;
         }
         /* Copied: the state may be closed before the answer is sent. */

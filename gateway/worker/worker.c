@@ -369,6 +369,7 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
 {
     struct mg_run_request request;
     struct mg_run_result result = {.max_age_s = -1};
+    struct mg_errmsg why; /* until the result is sent */
     w->run = msg->id;
     if (msg->bytes > MG_CHANNEL_REQUEST)
         leave(EXIT_BROKEN);
@@ -381,9 +382,14 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
     else {
         mg_vm_run(w->vm, &request, (struct mg_span){w->bundles[0].at, w->bundles[0].len}, &result);
         compress_body(w, &request, &result);
-        if (request.result_bytes > 0 && result.body.len > (uint64_t)request.result_bytes)
-            fail(&result, MG_E_UDF_OUTPUT,
-                 "the result is larger than the limit: return less, or a coarser resolution");
+        if (request.result_bytes > 0 && result.body.len > (uint64_t)request.result_bytes) {
+            enum mg_err err =
+                mg_err_set(&why, MG_E_UDF_OUTPUT,
+                           "the result is larger than the limit of %lld bytes (%zu were needed): return less of it, "
+                           "or a coarser resolution",
+                           (long long)request.result_bytes, result.body.len);
+            fail(&result, err, why.text);
+        }
     }
     send_result(w, &result);
     if (fd >= 0)

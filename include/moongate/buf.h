@@ -38,6 +38,7 @@ struct mg_buf {
     size_t max_bytes; /* 0: no limit */
     bool failed;      /* an append did not fit or found no memory */
     bool over_limit;  /* failed, because of max_bytes */
+    size_t needed;    /* bytes that the append which went over the limit would have made */
 };
 
 void mg_buf_init(struct mg_buf *buf, size_t max_bytes);

@@ -46,6 +46,8 @@ struct mg_value {
     size_t n_frames;
 };
 
+struct mg_codec;
+struct mg_wish;
 struct mg_codec_job {
     const struct mg_value *value;
     const struct mg_option_value *options; /* as many and in the order of the row's options */
@@ -53,8 +55,13 @@ struct mg_codec_job {
     int tile_size;                         /* pixels; MVT's extent does not depend on it */
     /* What the encoder wants told: "X-Moongate-Thinned: 1200/171075", one call for each header. */
     void (*header)(void *context, const char *name, const char *value);
-    void *context;
+    /* What the members of a container (zip) are made by; NULL: no wish, each format's defaults. */
+    const struct mg_wish *wish;
+    enum mg_err (*options_of)(void *context, const struct mg_codec *codec, struct mg_option_value *out,
+                              struct mg_errmsg *err);
+    void *context; /* of both calls */
 };
+enum { MG_MAX_OPTIONS = 32 }; /* of one format */
 typedef enum mg_err mg_encode_f(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err);
 
 struct mg_codec {
@@ -67,7 +74,7 @@ struct mg_codec {
     int max_bands;        /* a palette counts as 1 when `palette`, else it is expanded to RGBA */
     bool palette, compressible; /* gzip pays */
     bool needs_geometry, tile_only; /* tables without a geometry, file calls: cannot */
-    bool any_named;                 /* named results of every kind; else of tables alone */
+    bool any_named;                 /* a container: named results of every kind; else of tables alone */
     const struct mg_option *options; /* ends with a row without a name */
     mg_encode_f *encode;
 };
@@ -85,7 +92,7 @@ struct mg_wish {
     size_t n_accepts;
 };
 /* Picks the row for a value: MG_E_NOT_ACCEPTABLE names the formats that can hold it. `by_accept` says that Accept
- * chose (Vary). */
+ * chose (Vary). Named results that no format holds as a whole are a zip, when each of them has a format. */
 MG_MUST_CHECK enum mg_err mg_codec_pick(const struct mg_wish *wish, const struct mg_value *value, bool tile_call,
                                         const struct mg_codec **out, bool *by_accept, struct mg_errmsg *err);
 /* Codec for an empty answer on a tile call (nil): raster when both are asked. */

@@ -44,15 +44,25 @@ static void test_rows_are_whole(void **state)
     assert_null(mg_codec_at(n + 100));
 }
 
-enum kind { RASTER, SIX_BANDS, TABLE, PLAIN_TABLE, PAGE, JSON, LAYERS };
+enum kind { RASTER, SIX_BANDS, TABLE, PLAIN_TABLE, PAGE, JSON, LAYERS, MIXED };
 
 static void make_value(enum kind kind, struct mg_value *value, struct mg_raster *raster, struct mg_table *table)
 {
     static const enum mg_shape shapes[] = {MG_SHAPE_RASTER, MG_SHAPE_RASTER, MG_SHAPE_TABLE, MG_SHAPE_TABLE,
-                                           MG_SHAPE_TEXT,   MG_SHAPE_JSON,   MG_SHAPE_NAMED};
+                                           MG_SHAPE_TEXT,   MG_SHAPE_JSON,   MG_SHAPE_NAMED, MG_SHAPE_NAMED};
     *raster = (struct mg_raster){.width = 1, .height = 1, .bands = kind == SIX_BANDS ? 6 : 3};
     *table = (struct mg_table){.geometry = kind == PLAIN_TABLE ? -1 : 0};
     *value = (struct mg_value){.shape = shapes[kind], .raster = raster, .table = table};
+    if (kind < LAYERS)
+        return;
+    static struct mg_value members[2];
+    static struct mg_named named[2];
+    members[0] = (struct mg_value){.shape = MG_SHAPE_TABLE, .table = table};
+    members[1] = kind == LAYERS ? members[0] : (struct mg_value){.shape = MG_SHAPE_RASTER, .raster = raster};
+    named[0] = (struct mg_named){"roads", &members[0]};
+    named[1] = (struct mg_named){"relief", &members[1]};
+    value->named = named;
+    value->n_named = 2;
 }
 
 static size_t list(const char *names, const struct mg_codec **out)
@@ -122,6 +132,62 @@ static void test_pick(void **state)
     }
 }
 
+/* Several results: as a whole where a format holds them, else a zip when each member has a format. */
+static void test_pick_named(void **state)
+{
+    (void)state;
+    static const struct {
+        enum kind kind;
+        bool tile_call;
+        const char *formats, *vector, *raster, *accepts;
+        const char *picked; /* NULL: not acceptable */
+        bool by_accept;
+        const char *sentence; /* or what the refusal says */
+    } rows[] = {
+        {LAYERS, true, NULL, NULL, NULL, NULL, "mvt", true, "tables of a tile are layers"},
+        {LAYERS, false, NULL, NULL, NULL, NULL, "zip", true, "tables of a file are a zip"},
+        {MIXED, true, NULL, NULL, NULL, NULL, "zip", true, "a table and a raster are a zip, of a tile too"},
+        {MIXED, false, NULL, NULL, NULL, NULL, "zip", true, "and of a file"},
+        {LAYERS, true, "zip", NULL, NULL, NULL, "zip", false, "layers as a zip when it is asked for"},
+        {LAYERS, true, "mvt", NULL, NULL, NULL, "mvt", false, "layers by format"},
+        {LAYERS, true, NULL, "mvt", NULL, NULL, "mvt", false, "layers by dtype_out_vector"},
+        {LAYERS, true, NULL, "csv", NULL, NULL, "zip", false, "a zip of csv of a tile"},
+        {LAYERS, false, "csv", NULL, NULL, NULL, "zip", false, "a zip of csv"},
+        {LAYERS, false, NULL, "csv", NULL, NULL, "zip", false, "a zip of csv by dtype_out_vector"},
+        {MIXED, false, "csv,png", NULL, NULL, NULL, "zip", false, "each member takes what suits it"},
+        {MIXED, false, NULL, "csv", "webp", NULL, "zip", false, "each kind has its own"},
+        {MIXED, false, "zip,csv,webp", NULL, NULL, NULL, "zip", false, "the members' formats behind zip"},
+        {LAYERS, false, NULL, NULL, NULL, "zip", "zip", true, "Accept names zip"},
+        {LAYERS, false, NULL, NULL, NULL, "csv", "zip", true, "Accept names what the members are"},
+        {LAYERS, true, NULL, NULL, NULL, "zip,mvt", "zip", true, "Accept's first"},
+        {MIXED, false, "csv", NULL, NULL, NULL, NULL, false, "result \"relief\": csv cannot hold a raster"},
+        {MIXED, false, "zip,png", NULL, NULL, NULL, NULL, false, "result \"roads\": png cannot hold a table"},
+        {LAYERS, false, "mvt", NULL, NULL, NULL, NULL, false, "result \"roads\": mvt is the format of a tile"},
+        {MIXED, false, NULL, "png", NULL, NULL, NULL, false, "result \"roads\": png cannot hold a table"},
+        {TABLE, false, "zip", NULL, NULL, NULL, NULL, false, "zip cannot hold a table"},
+        {RASTER, false, "zip,tif", NULL, NULL, NULL, "tif", false, "one raster is no zip"},
+        {TABLE, false, NULL, NULL, NULL, "zip,csv", "csv", true, "one table is no zip"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct mg_value value;
+        struct mg_raster raster;
+        struct mg_table table;
+        struct mg_wish wish = {0};
+        struct mg_errmsg err = {""};
+        const struct mg_codec *picked = NULL, *one[16];
+        bool by_accept = false;
+        make_value(rows[i].kind, &value, &raster, &table);
+        wish.n_formats = list(rows[i].formats, wish.formats);
+        wish.n_accepts = list(rows[i].accepts, wish.accepts);
+        wish.vector = list(rows[i].vector, one) ? one[0] : NULL;
+        wish.raster = list(rows[i].raster, one) ? one[0] : NULL;
+        enum mg_err e = mg_codec_pick(&wish, &value, rows[i].tile_call, &picked, &by_accept, &err);
+        if (rows[i].picked ? e != MG_OK || strcmp(picked->name, rows[i].picked) != 0 || by_accept != rows[i].by_accept
+                           : e != MG_E_NOT_ACCEPTABLE || !strstr(err.text, rows[i].sentence))
+            fail_msg("%s: %s (%s)", rows[i].sentence, picked ? picked->name : "nothing", err.text);
+    }
+}
+
 static void test_refusals_name_formats(void **state)
 {
     (void)state;
@@ -144,9 +210,6 @@ static void test_refusals_name_formats(void **state)
     wish.n_formats = 1;
     assert_int_equal(mg_codec_pick(&wish, &value, false, &picked, &by_accept, &err), MG_E_NOT_ACCEPTABLE);
     assert_non_null(strstr(err.text, "mvt is the format of a tile"));
-    make_value(LAYERS, &value, &raster, &table);
-    wish.n_formats = 0;
-    assert_int_equal(mg_codec_pick(&wish, &value, false, &picked, &by_accept, &err), MG_E_NOT_ACCEPTABLE);
 }
 
 static void test_empty(void **state)
@@ -208,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_find),
         cmocka_unit_test(test_rows_are_whole),
         cmocka_unit_test(test_pick),
+        cmocka_unit_test(test_pick_named),
         cmocka_unit_test(test_refusals_name_formats),
         cmocka_unit_test(test_empty),
         cmocka_unit_test(test_options),

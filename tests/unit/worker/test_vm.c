@@ -160,8 +160,12 @@ static void test_errors(void **state)
          "a function is no answer"},
         {UDF("return { 1, a = 2 }"), MG_E_UDF_TYPE, "both list items and named values",
          "mixed tables"},
-        {UDF("return { a = moon.table{ { b = 1 } } }"), MG_E_NOT_ACCEPTABLE,
-         "zip, which this version does not make", "named results on a file call"},
+        {UDF("return { moon.table{ { b = 1 } } }"), MG_E_UDF_TYPE, "each of several results needs a name",
+         "several results in a list"},
+        {UDF("return { a = moon.table{ { b = 1 } }, b = moon.response('x') }"), MG_E_UDF_TYPE,
+         "b: a moon.response is a whole answer", "a response among several results"},
+        {UDF("return { a = moon.table{ { b = 1 } }, b = { print } }"), MG_E_UDF_TYPE,
+         "result: b: [1]: a function cannot be JSON", "what JSON cannot hold among several results"},
         {UDF("return moon.response('x', 'a/b', 99)"), MG_E_ARGUMENT,
          "response: status: expected a whole number", "a wrong status"},
         {UDF("return moon.response('x', nil, 200, { ['Content-Length'] = '1' })"), MG_E_ARGUMENT,
@@ -408,6 +412,10 @@ static void test_tiles(void **state)
          "= moon.point(-34.87, "
          "-7.99) } }, b = moon.table{ { geometry = moon.point(-34.87, -7.99) } } } end",
          "mvt", "mvt", 20, 300, "named tables are layers"},
+        {"local moon = require 'moon' return function(bounds) return { a = moon.table{ { geometry "
+         "= moon.point(-34.87, -7.99) } }, b = moon.read_raster('fd://L7_ETMs.tif', bounds, { bands = 1 }) } end",
+         "", "zip", 5000, 200000, "a table and a raster are a zip"},
+        {"return function(bounds) return nil end", "zip", "zip", 22, 22, "nothing as zip is an empty one"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         harness_code(&h, rows[i].code);
