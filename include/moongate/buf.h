@@ -45,6 +45,16 @@ void mg_buf_init(struct mg_buf *buf, size_t max_bytes);
 void mg_buf_fini(struct mg_buf *buf);
 /* Room for `n` more bytes at data + len; NULL (and failed) when it is not to be had. The caller adds to len. */
 char *mg_buf_room(struct mg_buf *buf, size_t n);
+/* Room for n bytes and a NUL that is there already; NULL: none, ask mg_buf_room. For the quick ways of hot writers. */
+static inline char *mg_buf_spare(const struct mg_buf *buf, size_t n)
+{
+    return !buf->failed && buf->cap - buf->len > n ? buf->data + buf->len : NULL;
+}
+static inline void mg_buf_added(struct mg_buf *buf, size_t n) /* n bytes were written to that room */
+{
+    buf->len += n;
+    buf->data[buf->len] = '\0';
+}
 void mg_buf_put(struct mg_buf *buf, const void *data, size_t len);
 void mg_buf_str(struct mg_buf *buf, const char *text);
 void mg_buf_char(struct mg_buf *buf, char c);
@@ -53,7 +63,12 @@ void mg_buf_printf(struct mg_buf *buf, const char *format, ...) MG_PRINTF(2, 3);
 void mg_buf_json_string(struct mg_buf *buf, const char *text, size_t len);
 /* Text for HTML: & < > " ' escaped. */
 void mg_buf_html(struct mg_buf *buf, const char *text, size_t len);
-/* Shortest decimal that reads back exactly; NaN and infinities are written as null. */
+/* Numbers as text, not terminated; their length. Doubles: the shortest decimal that reads back exactly, as ECMAScript
+ * writes it (plain from 1e-6 to 1e21), and -0; NaN and infinities are "null". */
+enum { MG_NUMBER_TEXT = 32 };
+size_t mg_int_text(int64_t value, char out[MG_NUMBER_TEXT]);
+size_t mg_uint_text(uint64_t value, char out[MG_NUMBER_TEXT]);
+size_t mg_double_text(double value, char out[MG_NUMBER_TEXT]);
 void mg_buf_double(struct mg_buf *buf, double value);
 void mg_buf_int(struct mg_buf *buf, int64_t value);
 /* MG_OK, or why it failed: MG_E_NOMEM, MG_E_UDF_OUTPUT (over the limit). */
