@@ -108,6 +108,9 @@ void vm_pack_argument(lua_State *L, const char *name, int index, struct mg_buf *
 void vm_finish(lua_State *L, int first, int n, struct mg_run_result *result,
                struct mg_value *value);
 void vm_encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *result);
+/* The value of any kind at `index` (absolute), which borrows from the state, from what is pushed here, and from
+ * scratch 5. False: nil, a function … */
+bool vm_value_of(lua_State *L, int index, struct mg_value *value);
 /* vm_format.c: the internal value format. */
 void vm_value_store(lua_State *L, int index, struct mg_buf *out);
 void vm_value_push(lua_State *L, const char *what, struct mg_span stored);
@@ -133,6 +136,7 @@ void vm_open_raster(lua_State *L);
 void vm_open_table(lua_State *L);
 void vm_open_tile(lua_State *L);
 void vm_open_run(lua_State *L);
+void vm_open_encode(lua_State *L);
 void vm_open_map(lua_State *L);  /* part of raster */
 void vm_open_read(lua_State *L); /* read_raster, read_vector: part of raster and table */
 

@@ -140,6 +140,28 @@ static bool put_named(lua_State *L, int index, struct mg_value *value)
     return true;
 }
 
+bool vm_value_of(lua_State *L, int index, struct mg_value *value)
+{
+    switch (lua_type(L, index)) {
+    case LUA_TSTRING:
+        put_text(L, index, MG_SHAPE_TEXT, value);
+        return true;
+    case LUA_TNUMBER:
+    case LUA_TBOOLEAN:
+    case LUA_TLIGHTUSERDATA:
+        put_json(L, index, value);
+        return true;
+    case LUA_TTABLE:
+        if (vm_is_bounds(L, index) || !put_named(L, index, value))
+            put_json(L, index, value);
+        return true;
+    case LUA_TUSERDATA:
+        return put_rich(L, index, value);
+    default:
+        return false;
+    }
+}
+
 /* Raster, bounds: the bounds place the raster; one that others share (a band of another) is copied
  * first. */
 static struct mg_raster *place_raster(lua_State *L, struct mg_raster *raster, int index)
@@ -252,36 +274,18 @@ static void finish_response(lua_State *L, int index, struct mg_run_result *resul
 static void finish_value(lua_State *L, int index, int bounds, struct mg_run_result *result,
                          struct mg_value *value)
 {
-    switch (lua_type(L, index)) {
-    case LUA_TNONE:
-    case LUA_TNIL:
+    if (lua_isnoneornil(L, index)) {
         result->empty = true;
         return;
-    case LUA_TSTRING:
-        put_text(L, index, MG_SHAPE_TEXT, value);
+    }
+    if (lua_istable(L, index) && luaL_getmetafield(L, index, "__moon_response")) {
+        finish_response(L, index, result, value);
         return;
-    case LUA_TNUMBER:
-    case LUA_TBOOLEAN:
-    case LUA_TLIGHTUSERDATA:
-        put_json(L, index, value);
-        return;
-    case LUA_TTABLE:
-        if (luaL_getmetafield(L, index, "__moon_response")) {
-            finish_response(L, index, result, value);
-            return;
-        }
-        if (!vm_is_bounds(L, index) && put_named(L, index, value))
-            return;
-        put_json(L, index, value);
-        return;
-    case LUA_TUSERDATA:
-        if (!put_rich(L, index, value))
-            break;
+    }
+    if (vm_value_of(L, index, value)) {
         if (value->shape == MG_SHAPE_RASTER && bounds && !lua_isnoneornil(L, bounds))
             value->raster = place_raster(L, value->raster, bounds);
         return;
-    default:
-        break;
     }
     struct mg_buf *got = vm_scratch(L, 0);
     vm_describe(L, index, got);
