@@ -86,11 +86,11 @@ static const char *second_text(time_t second)
     return text;
 }
 
-void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t bytes)
+void mg_access_log(const struct mg_http_request *request, const char *id, const struct mg_udf *udf, int status,
+                   uint64_t bytes)
 {
     if (access_log.fd < 0)
         return;
-    const struct mg_http_request *request = exchange->request;
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
     struct mg_buf path, line;
@@ -105,7 +105,7 @@ void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t byte
                  (char)('0' + now.tv_nsec / 1000000 % 10), 'Z', 0};
     mg_buf_str(&line, ms);
     mg_buf_str(&line, "\",\"id\":\"");
-    mg_buf_str(&line, exchange->id);
+    mg_buf_str(&line, id);
     mg_buf_str(&line, "\",\"status\":");
     mg_buf_int(&line, status);
     mg_buf_str(&line, ",\"bytes\":");
@@ -115,8 +115,8 @@ void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t byte
     field(&line, "client", mg_span(request->client));
     field(&line, "method", request->method);
     field(&line, "path", (struct mg_span){path.data, path.len});
-    if (exchange->udf)
-        field(&line, "udf", mg_span(exchange->udf->name));
+    if (udf)
+        field(&line, "udf", mg_span(udf->name));
     mg_buf_str(&line, request->version == 0x200 ? ",\"http\":\"2\"}\n" : ",\"http\":\"1.1\"}\n");
     pthread_mutex_lock(&access_log.lock);
     mg_buf_put(&access_log.lines, line.data, line.len);

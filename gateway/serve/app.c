@@ -135,7 +135,7 @@ static void dispatch(struct mg_exchange *exchange, const struct pattern *pattern
     }
 }
 
-static void new_id(struct mg_app *app, char out[17])
+void mg_app_new_id(struct mg_app *app, char out[17])
 {
     /* splitmix64 over a random start: unique, not secret */
     uint64_t x = __atomic_add_fetch(&app->id_seed, 0x9e3779b97f4a7c15u, __ATOMIC_RELAXED);
@@ -150,13 +150,15 @@ static void new_id(struct mg_app *app, char out[17])
 void mg_app_handle(void *context, struct mg_http_request *request)
 {
     struct mg_app *app = context;
+    if (mg_recall_answer(app, request))
+        return;
     struct mg_exchange *exchange = calloc(1, sizeof *exchange);
     MG_ASSERT(exchange);
     exchange->refs = 1;
     exchange->app = app;
     exchange->request = request;
     exchange->token_max_age_s = -1;
-    new_id(app, exchange->id);
+    mg_app_new_id(app, exchange->id);
     if (mg_span_is(request->method, "OPTIONS")) {
         preflight(exchange);
         return;

@@ -35,6 +35,13 @@ struct mg_exchange {
     bool secret;               /* the page shows a token: kept nowhere */
     const char *allow;         /* for a 405: the methods of this URL */
     int64_t token_max_age_s;   /* -1: none */
+    /* For recall.c: the URL and what it accepts decide the answer, nothing else of the request does; a token with a
+     * condition of its own leaves it false. */
+    bool plain;
+    bool remember;             /* the response to be sent is a whole, fresh hit */
+    uint64_t state_seen;       /* mg_state_generation before the token was looked up */
+    int64_t token_until_s;     /* 0: it does not expire */
+    struct mg_hold hold;
 };
 
 /* A response that is made in memory: headers are appended in place. */
@@ -104,12 +111,20 @@ bool mg_pages_send(struct mg_exchange *exchange, struct mg_span name);
 /* The map page with its configuration put in. */
 void mg_pages_send_map(struct mg_exchange *exchange, json_t *config);
 
+/* recall.c */
+/* Answers a request that this thread has answered from the cache before, if all that decided the answer is as it was. */
+MG_MUST_CHECK bool mg_recall_answer(struct mg_app *app, struct mg_http_request *request);
+/* Remembers the response that is about to be sent. */
+void mg_recall_put(const struct mg_exchange *exchange, const struct mg_reply *reply);
+
 /* access_log.c */
 void mg_access_log_open(const char *path, bool quiet);
-void mg_access_log(const struct mg_exchange *exchange, int status, uint64_t bytes);
+void mg_access_log(const struct mg_http_request *request, const char *id, const struct mg_udf *udf, int status,
+                   uint64_t bytes);
 void mg_access_log_flush(void);
 
 /* app.c */
+void mg_app_new_id(struct mg_app *app, char out[17]);
 void mg_app_handle(void *app, struct mg_http_request *request);
 
 #endif

@@ -33,6 +33,8 @@ enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, s
     struct mg_engine *engine = exchange->app->engine;
     struct mg_token found, account;
     exchange->shared = true;
+    exchange->plain = true;
+    exchange->state_seen = mg_state_generation(engine->state);
     bool bearer = mg_auth_bearer(exchange, &account, NULL) == MG_OK;
     exchange->owner = bearer && strcmp(account.org, "local") == 0;
     char decoded[256]; /* %55DF_Hello is the same URL as UDF_Hello */
@@ -50,6 +52,7 @@ enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, s
     if (!found.udf[0]) /* a private token has no place in a URL */
         return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
     exchange->token_max_age_s = found.max_age_s;
+    exchange->token_until_s = found.expires_s;
     exchange->udf = mg_catalog_find(engine->catalog, mg_span(found.udf));
     if (!exchange->udf)
         return mg_err_set(err, MG_E_GONE, "the UDF %s of this token is no longer served", found.udf);

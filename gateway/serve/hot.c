@@ -15,7 +15,6 @@ struct entry {
     struct mg_answer *answer;
     struct entry *next;        /* in the bucket */
     struct entry *ring_next, *ring_prev;
-    bool used;
 };
 
 struct shard {
@@ -67,6 +66,7 @@ static void drop(struct shard *shard, struct entry **at)
     entry->ring_prev->ring_next = entry->ring_next;
     entry->ring_next->ring_prev = entry->ring_prev;
     shard->bytes -= cost(entry->answer);
+    __atomic_store_n(&entry->answer->hot, false, __ATOMIC_RELEASE);
     mg_answer_unref(&entry->answer);
     free(entry);
 }
@@ -78,7 +78,7 @@ struct mg_answer *mg_hot_get(struct mg_hot *hot, const struct mg_hash *key)
     pthread_mutex_lock(&shard->lock);
     struct entry *entry = *find(shard, key);
     if (entry) {
-        entry->used = true;
+        __atomic_store_n(&entry->answer->used, true, __ATOMIC_RELAXED);
         answer = mg_answer_ref(entry->answer);
     }
     pthread_mutex_unlock(&shard->lock);
@@ -89,8 +89,7 @@ static void make_room(struct shard *shard, size_t bytes, size_t max_bytes)
 {
     while (shard->hand && shard->bytes + bytes > max_bytes) {
         struct entry *oldest = shard->hand;
-        if (oldest->used) {
-            oldest->used = false;
+        if (__atomic_exchange_n(&oldest->answer->used, false, __ATOMIC_RELAXED)) {
             shard->hand = oldest->ring_next;
         } else {
             drop(shard, find(shard, &oldest->key));
@@ -113,6 +112,7 @@ void mg_hot_put(struct mg_hot *hot, const struct mg_hash *key, struct mg_answer 
     struct entry **at = find(shard, key);
     if (*at)
         drop(shard, at);
+    __atomic_store_n(&answer->hot, true, __ATOMIC_RELEASE);
     make_room(shard, bytes, hot->max_bytes);
     at = find(shard, key); /* the bucket may have changed */
     entry->next = *at;

@@ -146,8 +146,8 @@ static char *put_head(struct http_conn *c, const struct mg_http_response *respon
                       size_t extra)
 {
     const char *reason = http_reason(response->status);
-    size_t bytes = 256 + strlen(reason) + extra;
-    for (size_t i = 0; i < response->n_headers; i++) {
+    size_t bytes = 256 + strlen(reason) + extra + (response->n_lined ? response->lines.len : 0);
+    for (size_t i = response->n_lined; i < response->n_headers; i++) {
         bytes += response->headers[i].name.len + response->headers[i].value.len + 4;
     }
     if (bytes > c->out_size) {
@@ -175,7 +175,10 @@ static char *put_head(struct http_conn *c, const struct mg_http_response *respon
         at = PUT(at, "\r\nconnection: keep-alive");
     }
     at = PUT(at, "\r\n");
-    for (size_t i = 0; i < response->n_headers; i++) {
+    if (response->n_lined) {
+        at = put(at, response->lines.data, response->lines.len);
+    }
+    for (size_t i = response->n_lined; i < response->n_headers; i++) {
         const struct mg_http_header *h = &response->headers[i];
         if (!http_header_is_ours(h->name)) {
             at = put_value(at, h->name);

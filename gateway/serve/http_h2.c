@@ -95,7 +95,9 @@ static void start_response(h2o_req_t *req, const struct mg_http_response *respon
     for (size_t i = 0; i < response->n_headers; i++) {
         const struct mg_http_header *h = &response->headers[i];
         if (!http_header_is_ours(h->name)) {
-            h2o_iovec_t name = clean(req, h->name, true), value = clean(req, h->value, false);
+            bool ready = i < response->n_lined;
+            h2o_iovec_t name = ready ? h2o_iovec_init(h->name.data, h->name.len) : clean(req, h->name, true);
+            h2o_iovec_t value = ready ? h2o_iovec_init(h->value.data, h->value.len) : clean(req, h->value, false);
             h2o_add_header_by_str(&req->pool, &req->res.headers, name.base, name.len, 1, NULL,
                                   value.base, value.len);
         }

@@ -278,6 +278,7 @@ static bool copy_response(struct http_request *r, const struct mg_http_response 
         at += from->value.len;
     }
     r->response.headers = headers;
+    r->response.n_lined = 0;
     if (copy_body) {
         if (response->body.len) {
             memcpy(at, response->body.data, response->body.len);

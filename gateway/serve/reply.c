@@ -102,13 +102,15 @@ void mg_reply_send(struct mg_exchange *exchange, struct mg_reply *reply)
                         MG_SPAN("ETag, Age, Server-Timing, X-Cache, X-Fused-Cached, X-Fused-Error, "
                                 "X-Fused-Request-Id, X-Moongate-Thinned"));
     }
-    mg_reply_header(reply, "x-fused-request-id", mg_span(exchange->id));
     mg_reply_header(reply, "x-content-type-options", MG_SPAN("nosniff"));
+    if (exchange->remember)
+        mg_recall_put(exchange, reply);
+    mg_reply_header(reply, "x-fused-request-id", mg_span(exchange->id));
     mg_metric_add(MG_M_REQUESTS, 1);
     mg_metric_add(MG_M_ERRORS_4XX, status >= 400 && status < 500);
     mg_metric_add(MG_M_ERRORS_5XX, status >= 500);
     mg_metric_add(MG_M_BYTES_SENT, is_head(exchange) ? 0 : (int64_t)bytes);
-    mg_access_log(exchange, status, is_head(exchange) ? 0 : bytes);
+    mg_access_log(exchange->request, exchange->id, exchange->udf, status, is_head(exchange) ? 0 : bytes);
     if (exchange->request->user) { /* while the request is still there: going away cancels nothing from here on */
         pthread_mutex_lock(&mg_gone_lock);
         exchange->request->user = NULL;
@@ -415,6 +417,8 @@ static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, 
     } else if (size) {
         const char *data = inflated ? exchange->memory : answer->body.data;
         reply.response.body = (struct mg_span){data + first, size};
+        exchange->remember = exchange->plain && source == MG_FROM_CACHE && reply.response.status == 200 && is_get &&
+                             !inflated;
     }
     mg_reply_send(exchange, &reply);
 }

@@ -298,6 +298,7 @@ static void run(struct mg_exchange *exchange, struct mg_span extension, bool til
     ask.cache_id = wishes.cache_id;
     ask.max_age_s = wishes.max_age_s;
     ask.no_cache = wishes.no_cache;
+    ask.hold = &exchange->hold;
     if (status) {
         mg_reply_error(exchange, status, err.text, (struct mg_span){0});
     } else {

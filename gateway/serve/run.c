@@ -347,13 +347,16 @@ static void proceed(struct mg_run *run)
     struct mg_answer *kept = ttl_s > 0 ? cache_find(run->engine, &key) : NULL;
     if (kept) {
         int64_t age_s = (int64_t)time(NULL) - kept->created_s;
-        bool current = mg_versions_current(run->engine->versions, run->org,
-                                           (struct mg_span){kept->deps.data, kept->deps.len}, kept->created_s);
+        int64_t until_us = mg_versions_until(run->engine->versions, run->org,
+                                             (struct mg_span){kept->deps.data, kept->deps.len}, kept->created_s);
+        bool current = until_us > 0;
         bool fresh = age_s < kept->ttl_s && age_s < ttl_s;
         if (current && (fresh || (ask->max_age_s < 0 && may_be_stale(kept, age_s)))) {
             mg_metric_add(fresh ? MG_M_CACHE_HITS : MG_M_CACHE_STALE, 1);
             if (!fresh)
                 submit(run, sig, &packed, &key, ttl_s, true);
+            if (ask->hold)
+                *ask->hold = (struct mg_hold){kept->created_s + (kept->ttl_s < ttl_s ? kept->ttl_s : ttl_s), until_us};
             finish(run, kept, fresh ? MG_FROM_CACHE : MG_FROM_STALE, (struct mg_span){0});
             mg_answer_unref(&kept);
             goto out;

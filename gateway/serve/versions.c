@@ -81,7 +81,7 @@ static uint64_t hash_of(const char *bytes, size_t len)
 }
 
 static bool is_current(struct mg_versions *versions, const char *org, struct mg_span kind, struct mg_span name,
-                       struct mg_span version, int64_t now_us)
+                       struct mg_span version, int64_t now_us, int64_t *until_us)
 {
     /* Dependencies were listed by a worker: lengths are checked, and a NUL is as good as any other byte. */
     char id[2048];
@@ -115,16 +115,18 @@ static bool is_current(struct mg_versions *versions, const char *org, struct mg_
         look(versions->engine, kind, name_at, entry->version, sizeof entry->version);
         entry->checked_us = now_us;
     }
+    if (entry->checked_us + RECHECK_US < *until_us)
+        *until_us = entry->checked_us + RECHECK_US;
     return mg_span_is(version, entry->version);
 }
 
-bool mg_versions_current(struct mg_versions *versions, const char *org, struct mg_span deps, int64_t made_s)
+int64_t mg_versions_until(struct mg_versions *versions, const char *org, struct mg_span deps, int64_t made_s)
 {
     struct mg_unpack in;
     mg_unpack_init(&in, deps.data, deps.len);
     size_t n = deps.len ? mg_unpack_count(&in, 1 << 20) : 0;
     bool current = !deps.len || !in.failed;
-    int64_t now_us = mg_now_us();
+    int64_t now_us = mg_now_us(), until_us = now_us + RECHECK_US;
     pthread_mutex_lock(&versions->lock);
     for (size_t i = 0; i < n && current; i++) {
         struct mg_span kind = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in), version = mg_unpack_bytes(&in);
@@ -133,8 +135,13 @@ bool mg_versions_current(struct mg_versions *versions, const char *org, struct m
         else if (mg_span_is(kind, "url")) /* the fetcher asks for its ETag again when the run is made again */
             current = (int64_t)time(NULL) - made_s < REMOTE_S;
         else
-            current = is_current(versions, org, kind, name, version, now_us);
+            current = is_current(versions, org, kind, name, version, now_us, &until_us);
     }
     pthread_mutex_unlock(&versions->lock);
-    return current;
+    return current ? until_us : 0;
+}
+
+bool mg_versions_current(struct mg_versions *versions, const char *org, struct mg_span deps, int64_t made_s)
+{
+    return mg_versions_until(versions, org, deps, made_s) > 0;
 }

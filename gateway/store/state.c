@@ -210,6 +210,12 @@ void mg_state_close(struct mg_state **state)
     *state = NULL;
 }
 
+uint64_t mg_state_generation(struct mg_state *state)
+{
+    MDB_envinfo info = {0};
+    return mdb_env_info(state->env.mdb, &info) == 0 ? info.me_last_txnid : 0;
+}
+
 enum mg_err mg_signature_get(struct mg_state *state, const struct mg_hash *code, struct mg_buf *out)
 {
     MDB_val key = env_val(code, sizeof *code), value;

@@ -7,6 +7,7 @@
 
 struct mg_answer {
     int refs; /* atomic */
+    bool hot, used; /* atomic, the hot tier's: it holds the answer; asked for since it last looked */
     enum mg_err err;
     char *message, *file, *traceback, *log; /* NULL when there is none */
     int64_t line;

@@ -35,6 +35,12 @@ MG_MUST_CHECK enum mg_err mg_engine_open(const struct mg_engine_config *config, 
 MG_MUST_CHECK enum mg_err mg_engine_start(struct mg_engine *engine, struct mg_errmsg *err);
 void mg_engine_close(struct mg_engine **engine);
 
+/* How long a hit may be given again without a look at the cache. */
+struct mg_hold {
+    int64_t fresh_until_s; /* seconds since 1970 */
+    int64_t deps_until_us; /* of mg_versions_until */
+};
+
 /* Format wishes by name, as run_wire.h has them; comma lists. */
 struct mg_ask {
     const char *org;
@@ -52,6 +58,7 @@ struct mg_ask {
     bool no_cache;
     enum mg_run_mode mode;
     const struct mg_job *parent; /* of a child run */
+    struct mg_hold *hold;        /* filled in before `done` hears of a hit (MG_FROM_CACHE); NULL: not wanted */
 };
 enum mg_source { MG_FROM_RUN, MG_FROM_SHARED, MG_FROM_CACHE, MG_FROM_STALE };
 
@@ -74,5 +81,7 @@ struct mg_versions *mg_versions_new(struct mg_engine *engine);
 void mg_versions_free(struct mg_versions **versions);
 /* All of the packed dependencies (count; kind, name, version) are as they were; `checked_s`: when the answer was made. */
 bool mg_versions_current(struct mg_versions *versions, const char *org, struct mg_span deps, int64_t made_s);
+/* The same, and until when (mg_now_us) that need not be asked again; 0: not current. */
+int64_t mg_versions_until(struct mg_versions *versions, const char *org, struct mg_span deps, int64_t made_s);
 
 #endif

@@ -37,6 +37,10 @@ struct mg_http_response {
     int status;
     const struct mg_http_header *headers;
     size_t n_headers;
+    /* The first n_lined headers once more as HTTP/1 has them, "name: value" and a line end each, free of control
+     * characters: for answers that are sent again and again. 0: not made. Only from inside the handler. */
+    struct mg_span lines;
+    size_t n_lined;
     /* The body is one of: bytes that are freed by release(release_context) when sent (release NULL:
      * copied at once); or `bytes` of a descriptor from offset, which is taken (closed when sent).
      * HEAD sends none of it, with its length. Content-Length is set by the seam. */

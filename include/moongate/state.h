@@ -16,6 +16,9 @@ struct mg_state;
 MG_MUST_CHECK enum mg_err mg_state_open(const char *data_dir, struct mg_state **out, struct mg_errmsg *err);
 void mg_state_close(struct mg_state **state);
 
+/* Changes with each commit of any process: what was looked up is as it was while this is. Cost: no system call. */
+uint64_t mg_state_generation(struct mg_state *state);
+
 struct mg_token {
     struct mg_hash id;            /* SHA-256 of its text */
     char text[MG_TOKEN_LEN + 1];  /* unsealed; only from create, show and list; else empty */
