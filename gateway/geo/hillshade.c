@@ -6,6 +6,7 @@
  * max(0, cos(angle between the normal and the sun)). In Web Mercator a metre of the grid is
  * cos(latitude) metres on the ground. Cost: one pass; a sum of each three columns is not kept, the
  * rows are. */
+#include "geo/raster_cells.h"
 #include "geo/raster_strip.h"
 #include "geo/simd.h"
 #include "moongate/raster_ops.h"
@@ -43,8 +44,11 @@ static double ground_scale(const struct mg_raster *dem, int row)
 {
     if (!dem->crs || strcasecmp(dem->crs, "EPSG:3857") != 0)
         return 1;
-    double y = dem->geotransform[3] + (row + 0.5) * dem->geotransform[5] +
-               dem->width / 2.0 * dem->geotransform[4];
+    /* From the endless grid, so that a row is the same in each tile. */
+    const double *gt = dem->geotransform;
+    double column, first, y = gt[3] + (row + 0.5) * gt[5] + dem->width / 2.0 * gt[4];
+    if (mg_grid_anchor(gt, &column, &first))
+        y = (first + row + 0.5) * gt[5];
     return 1 / cosh(y / MG_MERC_MAX * M_PI);
 }
 
