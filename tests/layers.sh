@@ -32,7 +32,7 @@ home_of() {
     err | buf | pack | log | crypto | json | metrics | config | nearest) echo base ;;
     msg | memfd | sandbox | master | run_wire) echo proc ;;
     tile | gdal | raster | raster_ops | raster_read | files | table | geometry | vector_read) echo geo ;;
-    codec) echo codec ;;
+    codec | formats) echo codec ;;
     state | cache) echo store ;;
     fetch) echo fetch ;;
     catalog | sig) echo catalog ;;
@@ -81,6 +81,9 @@ only '(lua|lauxlib|lualib|luajit)\.h' 'gateway/worker/'
 only 'lmdb\.h' 'gateway/store/'
 only '(curl/|libpq)' 'gateway/fetch/'
 only 'png\.h' 'gateway/codec/png'
+only 'gif_lib\.h' 'gateway/codec/gif'
+only 'webp/' 'gateway/codec/webp'
+only 'jpeglib\.h' 'gateway/codec/jpg'
 only '(gdal|ogr_|cpl_)' 'gateway/geo/|gateway/codec/tif|include/moongate/gdal'
 only 'geos_c' 'gateway/geo/'
 only 'openssl/' 'gateway/base/crypto|gateway/serve/tls|gateway/serve/http_internal'

@@ -118,11 +118,10 @@ static const struct mg_option_value *option(const struct mg_codec *codec, const 
     return NULL;
 }
 
-/* A raster that the row accepts: the value's own (a new reference) or a converted one. */
-static enum mg_err conforming(const struct mg_codec *codec, const struct mg_codec_job *job, struct mg_raster **out,
-                              struct mg_errmsg *err)
+/* A raster that the row accepts: the given one (a new reference) or a converted one. */
+static enum mg_err conforming(const struct mg_codec *codec, const struct mg_codec_job *job, struct mg_raster *in,
+                              struct mg_raster **out, struct mg_errmsg *err)
 {
-    struct mg_raster *in = job->value->raster;
     const struct mg_option_value *min = option(codec, job, "min"), *max = option(codec, job, "max");
     double low = min ? min->number : NAN, high = max ? max->number : NAN;
     bool stretch = !in->n_palette && !(isnan(low) && isnan(high));
@@ -145,6 +144,41 @@ static enum mg_err conforming(const struct mg_codec *codec, const struct mg_code
     return scaled(in, low, high, out, err);
 }
 
+static void free_frames(struct mg_frame *frames, size_t n)
+{
+    for (size_t i = 0; frames && i < n; i++)
+        mg_raster_unref(&frames[i].raster);
+    free(frames);
+}
+
+/* Frames that the row accepts, with their delays; they must have one size. */
+static enum mg_err conforming_frames(const struct mg_codec *codec, const struct mg_codec_job *job,
+                                     struct mg_frame **out, struct mg_errmsg *err)
+{
+    size_t n = job->value->n_frames;
+    const struct mg_frame *in = job->value->frames;
+    if (n == 0)
+        return mg_err_set(err, MG_E_UDF_TYPE, "an animation without a frame");
+    struct mg_frame *made = calloc(n, sizeof *made);
+    if (!made)
+        return mg_err_set(err, MG_E_NOMEM, "no memory for %zu frames", n);
+    enum mg_err e = MG_OK;
+    for (size_t i = 0; !e && i < n; i++) {
+        const struct mg_raster *r = in[i].raster, *first = in[0].raster;
+        made[i].delay_ms = in[i].delay_ms;
+        if (r->width != first->width || r->height != first->height)
+            e = mg_err_set(err, MG_E_UDF_TYPE, "frames have one size: the first has %d x %d pixels, frame %zu %d x %d",
+                           first->width, first->height, i + 1, r->width, r->height);
+        else
+            e = conforming(codec, job, in[i].raster, &made[i].raster, err);
+    }
+    if (e)
+        free_frames(made, n);
+    else
+        *out = made;
+    return e;
+}
+
 enum mg_err mg_encode(const struct mg_codec *codec, const struct mg_codec_job *job, struct mg_buf *out,
                       struct mg_errmsg *err)
 {
@@ -153,15 +187,20 @@ enum mg_err mg_encode(const struct mg_codec *codec, const struct mg_codec_job *j
     struct mg_raster *raster = NULL;
     struct mg_value value = *job->value;
     struct mg_codec_job own = *job;
-    enum mg_err e;
+    struct mg_frame *frames = NULL;
+    enum mg_err e = MG_OK;
     if (value.shape == MG_SHAPE_RASTER) {
-        e = conforming(codec, job, &raster, err);
-        if (e)
-            return e;
+        e = conforming(codec, job, value.raster, &raster, err);
         value.raster = raster;
-        own.value = &value;
+    } else if (value.shape == MG_SHAPE_FRAMES) {
+        e = conforming_frames(codec, job, &frames, err);
+        value.frames = frames;
     }
+    if (e)
+        return e;
+    own.value = &value;
     e = codec->encode(&own, out, err);
     mg_raster_unref(&raster);
+    free_frames(frames, value.n_frames);
     return e ? e : mg_buf_status(out, err);
 }

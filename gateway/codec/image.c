@@ -141,6 +141,21 @@ void mg_image_row(const struct mg_image *image, int y, void *out)
     }
 }
 
+void mg_image_rgba_row(const struct mg_image *image, int y, uint32_t *out)
+{
+    uint8_t row[MG_RASTER_MAX_SIDE * 4];
+    MG_ASSERT(image->raster->sample == MG_U8);
+    mg_image_row(image, y, row);
+    const uint8_t *at = row;
+    int step = image->channels, g = step >= 3 ? 1 : 0, b = step >= 3 ? 2 : 0;
+    for (int x = 0; x < image->width; x++, at += step) {
+        uint8_t alpha = image->alpha ? at[step - 1] : 255;
+        const uint8_t rgba[4] = {at[0], at[g], at[b], alpha};
+        memcpy(&out[x], rgba, sizeof rgba);
+        out[x] = alpha ? out[x] : 0;
+    }
+}
+
 double mg_codec_option(const struct mg_codec *codec, const struct mg_codec_job *job, const char *name)
 {
     for (size_t i = 0; codec->options && codec->options[i].name; i++)

@@ -16,6 +16,8 @@ struct mg_image {
 void mg_image_init(struct mg_image *image, const struct mg_raster *raster);
 /* width * channels samples of the raster's type (U8 of a palette). */
 void mg_image_row(const struct mg_image *image, int y, void *out);
+/* R G B A of each pixel of an 8-bit raster, 0 where it is fully transparent. */
+void mg_image_rgba_row(const struct mg_image *image, int y, uint32_t *out);
 /* 1 where a pixel has data, 0 where none of its colour bands has; `width` bytes. */
 void mg_image_valid_row(const struct mg_image *image, int y, uint8_t *out);
 

@@ -8,20 +8,18 @@
  * 26 kB 80 us, 38 kB 95 us (libpng's level 6: 1.2 to 2 ms, and up to a third more bytes). */
 #include "moongate/codec.h"
 
+#include "colours.h"
 #include "deflate.h"
 #include "image.h"
+#include "png_file.h"
 
-#include <png.h>
-#include <setjmp.h>
 #include <stdlib.h>
 
-enum colour_type { GREY = 0, RGB = 2, PALETTE = 3, GREY_ALPHA = 4, RGBA = 6 };
-enum filter { NONE, SUB, UP, AVERAGE, PAETH, FILTERS };
 enum { BATCH = 128 << 10, STRIP = 8 };
 
 struct plan {
     struct mg_image image;
-    enum colour_type type;
+    enum mg_png_type type;
     int channels, depth;  /* as written */
     size_t pixel_bytes;   /* distance of the filters */
     size_t row_bytes;
@@ -34,27 +32,6 @@ struct plan {
 };
 
 /* ---- Planning ------------------------------------------------------------------------------------------------- */
-
-/* Colours of an image while there are at most 256: open addressing, a quarter full. */
-struct colours {
-    uint32_t keys[1024];
-    int16_t index[1024]; /* -1: free */
-};
-
-static uint32_t slot_of(uint32_t colour) { return (colour * 2654435761u) >> 22; }
-
-static int colour_index(struct colours *set, uint32_t colour, uint8_t (*palette)[4], int *n)
-{
-    uint32_t slot = slot_of(colour);
-    for (; set->index[slot] >= 0; slot = (slot + 1) % 1024)
-        if (set->keys[slot] == colour)
-            return set->index[slot];
-    if (*n == 256)
-        return -1;
-    set->keys[slot] = colour;
-    memcpy(palette[*n], &colour, 4);
-    return set->index[slot] = (int16_t)(*n)++;
-}
 
 static uint32_t pixel_colour(const uint8_t *pixel, int channels)
 {
@@ -71,10 +48,9 @@ static uint32_t pixel_colour(const uint8_t *pixel, int channels)
 }
 
 /* Writes the indices of a whole image while its colours last; false at the 257th. */
-static bool find_colours(struct plan *plan, struct colours *set, uint8_t *row, uint8_t *indices)
+static bool find_colours(struct plan *plan, struct mg_colours *set, uint8_t *row, uint8_t *indices)
 {
-    memset(set->index, 0xff, sizeof set->index);
-    plan->n_palette = 0;
+    mg_colours_init(set, 256);
     const struct mg_image *image = &plan->image;
     for (int y = 0; y < image->height; y++) {
         mg_image_row(image, y, row);
@@ -84,13 +60,15 @@ static bool find_colours(struct plan *plan, struct colours *set, uint8_t *row, u
             uint32_t colour = pixel_colour(row + (size_t)x * (size_t)image->channels, image->channels);
             if (index < 0 || colour != last) {
                 last = colour;
-                index = colour_index(set, colour, plan->palette, &plan->n_palette);
+                index = mg_colours_index(set, colour);
                 if (index < 0)
                     return false;
             }
             *indices++ = (uint8_t)index;
         }
     }
+    plan->n_palette = set->n;
+    memcpy(plan->palette, set->palette, sizeof set->palette);
     return true;
 }
 
@@ -152,20 +130,21 @@ static void cover_indices(struct plan *plan)
         memset(plan->palette[plan->n_palette++], 0, 4);
 }
 
-static void set_type(struct plan *plan, enum colour_type type, int channels)
+static void set_type(struct plan *plan, enum mg_png_type type, int channels)
 {
     plan->type = type;
     plan->channels = channels;
-    plan->depth = type == PALETTE || plan->image.raster->sample == MG_U8 ? 8 : 16;
+    plan->depth = type == MG_PNG_PALETTE || plan->image.raster->sample == MG_U8 ? 8 : 16;
     plan->pixel_bytes = (size_t)channels * (size_t)plan->depth / 8;
     plan->row_bytes = (size_t)plan->image.width * plan->pixel_bytes;
 }
 
 /* `indices` holds the image's pixels when plan->indexed comes out true. */
-static void make_plan(struct plan *plan, const struct mg_raster *raster, struct colours *set, uint8_t *row,
+static void make_plan(struct plan *plan, const struct mg_raster *raster, struct mg_colours *set, uint8_t *row,
                       uint8_t *indices)
 {
-    static const enum colour_type types[] = {[1] = GREY, [2] = GREY_ALPHA, [3] = RGB, [4] = RGBA};
+    static const enum mg_png_type types[] = {
+        [1] = MG_PNG_GREY, [2] = MG_PNG_GREY_ALPHA, [3] = MG_PNG_RGB, [4] = MG_PNG_RGBA};
     mg_image_init(&plan->image, raster);
     struct mg_image *image = &plan->image;
     if (raster->n_palette) {
@@ -173,7 +152,7 @@ static void make_plan(struct plan *plan, const struct mg_raster *raster, struct 
         memcpy(plan->palette, raster->palette, sizeof plan->palette);
         cover_indices(plan);
         if (!image->holes || find_transparent(plan)) {
-            set_type(plan, PALETTE, 1);
+            set_type(plan, MG_PNG_PALETTE, 1);
             return;
         }
     }
@@ -181,12 +160,12 @@ static void make_plan(struct plan *plan, const struct mg_raster *raster, struct 
     if (raster->sample == MG_U8 && image->channels > 1 && !(image->channels == 2 && image->binary_alpha)) {
         plan->indexed = find_colours(plan, set, row, indices);
         if (plan->indexed) {
-            set_type(plan, PALETTE, 1);
+            set_type(plan, MG_PNG_PALETTE, 1);
             return;
         }
     }
     if (image->binary_alpha && find_key(plan, row)) {
-        set_type(plan, image->channels == 2 ? GREY : RGB, image->channels - 1);
+        set_type(plan, image->channels == 2 ? MG_PNG_GREY : MG_PNG_RGB, image->channels - 1);
         return;
     }
     set_type(plan, types[image->channels], image->channels);
@@ -226,7 +205,7 @@ static const uint8_t *row_of(const struct plan *plan, int y, const uint8_t *indi
     size_t width = (size_t)image->width;
     if (plan->indexed)
         return indices + (size_t)y * width;
-    if (plan->type == PALETTE) {
+    if (plan->type == MG_PNG_PALETTE) {
         const uint8_t *in = (const uint8_t *)mg_raster_samples(image->raster, 0) + (size_t)y * width;
         if (!image->holes)
             return in;
@@ -244,167 +223,11 @@ static const uint8_t *row_of(const struct plan *plan, int y, const uint8_t *indi
     return row;
 }
 
-/* The five filters (PNG section 9): `up` is the row above (zeros for the first); the first pixel has nothing to
- * its left. Everything is read from unfiltered rows, so each loop is free of dependencies. */
-static void filter_row(enum filter filter, const uint8_t *restrict row, const uint8_t *restrict up, size_t n,
-                       size_t step, uint8_t *restrict out)
-{
-    switch (filter) {
-    case SUB:
-        memcpy(out, row, step);
-        for (size_t i = step; i < n; i++)
-            out[i] = (uint8_t)(row[i] - row[i - step]);
-        return;
-    case UP:
-        for (size_t i = 0; i < n; i++)
-            out[i] = (uint8_t)(row[i] - up[i]);
-        return;
-    case AVERAGE:
-        for (size_t i = 0; i < step; i++)
-            out[i] = (uint8_t)(row[i] - (up[i] >> 1));
-        for (size_t i = step; i < n; i++)
-            out[i] = (uint8_t)(row[i] - ((row[i - step] + up[i]) >> 1));
-        return;
-    case PAETH:
-        for (size_t i = 0; i < step; i++)
-            out[i] = (uint8_t)(row[i] - up[i]);
-        for (size_t i = step; i < n; i++) {
-            int16_t a = row[i - step], b = up[i], c = up[i - step];
-            int16_t pa = (int16_t)(b - c), pb = (int16_t)(a - c), pc = (int16_t)(pa + pb);
-            pa = pa < 0 ? (int16_t)-pa : pa;
-            pb = pb < 0 ? (int16_t)-pb : pb;
-            pc = pc < 0 ? (int16_t)-pc : pc;
-            int16_t best = pb <= pc ? b : c;
-            best = ((pa <= pb) & (pa <= pc)) ? a : best;
-            out[i] = (uint8_t)(row[i] - best);
-        }
-        return;
-    default:
-        memcpy(out, row, n);
-    }
-}
-
-/* Sum of the bytes' absolute values as signed ones; |(v ^ 0x80) - 128| is what compilers know as a sum of absolute
- * differences. */
-static unsigned cost_of(const uint8_t *bytes, size_t n)
-{
-    unsigned sum = 0;
-    for (size_t i = 0; i < n; i++)
-        sum += (unsigned)abs((uint8_t)(bytes[i] ^ 0x80) - 128);
-    return sum;
-}
-
 struct work {
     uint8_t *rows[2]; /* this one and the one above */
     uint8_t *trial;
     uint8_t *batch;
 };
-
-/* The filter with the least sum of absolute differences (PNG section 12.7). */
-static enum filter best_filter(const struct plan *plan, uint8_t *trial, const uint8_t *row, const uint8_t *up)
-{
-    enum filter best = SUB;
-    unsigned least = 0;
-    for (enum filter filter = SUB; filter < FILTERS; filter++) {
-        filter_row(filter, row, up, plan->row_bytes, plan->pixel_bytes, trial);
-        unsigned cost = cost_of(trial, plan->row_bytes);
-        if (filter == SUB || cost < least) {
-            least = cost;
-            best = filter;
-        }
-    }
-    return best;
-}
-
-/* ---- The file ------------------------------------------------------------------------------------------------- */
-
-static void put32(uint8_t *at, uint32_t v)
-{
-    at[0] = (uint8_t)(v >> 24);
-    at[1] = (uint8_t)(v >> 16);
-    at[2] = (uint8_t)(v >> 8);
-    at[3] = (uint8_t)v;
-}
-
-/* ---- The container: libpng, but for the data's own chunk, whose bytes it would only copy and sum more slowly -------- */
-
-static void on_write(png_structp png, png_bytep data, size_t len) { mg_buf_put(png_get_io_ptr(png), data, len); }
-
-static void on_flush(png_structp png) { (void)png; }
-
-static _Noreturn void on_error(png_structp png, png_const_charp message)
-{
-    mg_err_set(png_get_error_ptr(png), MG_E_INTERNAL, "png: %s", message);
-    png_longjmp(png, 1);
-}
-
-static void on_warning(png_structp png, png_const_charp message)
-{
-    (void)png;
-    (void)message;
-}
-
-static void set_colours(png_structp png, png_infop info, const struct plan *plan)
-{
-    png_color palette[256];
-    png_byte alpha[256];
-    int n_alpha = 0;
-    for (int i = 0; i < plan->n_palette; i++) {
-        const uint8_t *c = plan->palette[i];
-        palette[i] = (png_color){c[0], c[1], c[2]};
-        alpha[i] = c[3];
-        n_alpha = c[3] != 255 ? i + 1 : n_alpha;
-    }
-    png_color_16 key = {.gray = plan->key[0], .red = plan->key[0], .green = plan->key[1], .blue = plan->key[2]};
-    if (plan->type == PALETTE)
-        png_set_PLTE(png, info, palette, plan->n_palette);
-    if (plan->type == PALETTE && n_alpha)
-        png_set_tRNS(png, info, alpha, n_alpha, NULL);
-    else if (plan->type != PALETTE && plan->has_key)
-        png_set_tRNS(png, info, NULL, 0, &key);
-}
-
-/* What goes before the data, and behind it. */
-static enum mg_err put_container(const struct plan *plan, bool behind, struct mg_buf *out, struct mg_errmsg *err)
-{
-    struct mg_errmsg unread;
-    png_structp png = png_create_write_struct(PNG_LIBPNG_VER_STRING, err ? err : &unread, on_error, on_warning);
-    png_infop info = png ? png_create_info_struct(png) : NULL;
-    enum mg_err e = MG_OK;
-    if (!info) {
-        e = mg_err_set(err, MG_E_NOMEM, "png: no memory");
-    } else if (setjmp(png_jmpbuf(png))) {
-        e = MG_E_INTERNAL;
-    } else if (behind) {
-        png_set_write_fn(png, out, on_write, on_flush);
-        png_write_chunk(png, (png_const_bytep) "IEND", NULL, 0);
-    } else {
-        png_set_write_fn(png, out, on_write, on_flush);
-        png_set_IHDR(png, info, (png_uint_32)plan->image.width, (png_uint_32)plan->image.height, plan->depth,
-                     (int)plan->type, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_BASE, PNG_FILTER_TYPE_BASE);
-        set_colours(png, info, plan);
-        png_write_info(png, info);
-    }
-    png_destroy_write_struct(&png, &info);
-    return e;
-}
-
-static size_t begin_data(struct mg_buf *out)
-{
-    size_t at = out->len;
-    mg_buf_put(out, "\0\0\0\0IDAT", 8);
-    return at;
-}
-
-static void end_data(struct mg_buf *out, size_t at)
-{
-    uint8_t crc[4];
-    if (out->failed)
-        return;
-    put32((uint8_t *)out->data + at, (uint32_t)(out->len - at - 8));
-    put32(crc, mg_crc32(0, out->data + at + 4, out->len - at - 4));
-    mg_buf_put(out, crc, 4);
-}
 
 /* ---- The data -------------------------------------------------------------------------------------------------- */
 
@@ -414,17 +237,17 @@ static void put_rows(const struct plan *plan, const struct work *work, const uin
     size_t filled = 0, n = plan->row_bytes;
     memset(work->rows[1], 0, n);
     const uint8_t *up = work->rows[1];
-    enum filter filter = SUB;
+    enum mg_png_filter filter = MG_PNG_SUB;
     for (int y = 0; y < plan->image.height; y++) {
         const uint8_t *row = row_of(plan, y, indices, work->rows[y & 1]);
         uint8_t *at = work->batch + filled;
         /* Indices in the order of their finding say nothing about their neighbours' colours; those of a map do. */
-        if (plan->type == PALETTE)
-            filter = plan->indexed ? NONE : UP;
+        if (plan->type == MG_PNG_PALETTE)
+            filter = plan->indexed ? MG_PNG_NONE : MG_PNG_UP;
         else if (y % STRIP == (y < STRIP)) /* the very first row has nothing above it to learn from */
-            filter = best_filter(plan, work->trial, row, up);
+            filter = mg_png_best_filter(row, up, n, plan->pixel_bytes, work->trial);
         at[0] = (uint8_t)filter;
-        filter_row(filter, row, up, n, plan->pixel_bytes, at + 1);
+        mg_png_filter_row(filter, row, up, n, plan->pixel_bytes, at + 1);
         filled += n + 1;
         up = row;
         bool last = y + 1 == plan->image.height;
@@ -438,46 +261,70 @@ static void put_rows(const struct plan *plan, const struct work *work, const uin
     }
 }
 
-static const struct mg_option png_options[];
+/* Positions in png_options. */
+enum { LEVEL, TITLE, AUTHOR, DESCRIPTION, COPYRIGHT, TEXTS = COPYRIGHT - TITLE + 1 };
+
+static enum mg_err put_head(const struct plan *plan, const struct mg_option_value *options, struct mg_buf *out,
+                            struct mg_errmsg *err)
+{
+    const struct mg_png_text texts[TEXTS] = {{"Title", options[TITLE].text},
+                                             {"Author", options[AUTHOR].text},
+                                             {"Description", options[DESCRIPTION].text},
+                                             {"Copyright", options[COPYRIGHT].text}};
+    const struct mg_png_head head = {.width = plan->image.width,
+                                     .height = plan->image.height,
+                                     .depth = plan->depth,
+                                     .type = plan->type,
+                                     .n_palette = plan->n_palette,
+                                     .palette = plan->palette,
+                                     .key = plan->has_key ? plan->key : NULL,
+                                     .texts = texts,
+                                     .n_texts = TEXTS};
+    return mg_png_begin(&head, out, err);
+}
 
 static enum mg_err png_encode(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
 {
     static const int levels[] = {1, 3};
     const struct mg_raster *raster = job->value->raster;
-    size_t width = (size_t)raster->width, pixels = width * (size_t)raster->height;
-    size_t row_max = width * 4 * 2, batch = row_max + 1 > BATCH ? row_max + 1 : BATCH;
+    size_t width = (size_t)raster->width, height = (size_t)raster->height, pixels = width * height;
+    size_t row_max = width * 4 * 2, whole = (row_max + 1) * height;
+    size_t batch = row_max + 1 > BATCH ? row_max + 1 : whole < BATCH ? whole : BATCH;
     struct plan plan = {0};
     struct work work = {0};
-    /* One allocation: two rows, a filter's trial, the batch, the colours and the indices. */
-    size_t bytes = row_max * 3 + batch + sizeof(struct colours) + pixels;
+    /* One allocation: the colours, two rows, a filter's trial, the batch and the indices. */
+    size_t bytes = sizeof(struct mg_colours) + row_max * 3 + batch + pixels;
     uint8_t *memory = malloc(bytes);
     if (!memory)
         return mg_err_set(err, MG_E_NOMEM, "no memory for a png of %d x %d", raster->width, raster->height);
-    struct colours *set = (struct colours *)(void *)memory;
+    struct mg_colours *set = (struct mg_colours *)(void *)memory;
     uint8_t *at = memory + sizeof *set;
     work.rows[0] = at;
     work.rows[1] = at += row_max;
     work.trial = at += row_max;
     work.batch = at += row_max;
     uint8_t *indices = at + batch;
+    int level = (int)job->options[LEVEL].number;
     make_plan(&plan, raster, set, work.rows[0], indices);
-    enum mg_err e = mg_deflate_begin(levels[(int)job->options[0].number], MG_WRAP_ZLIB, err);
-    if (e)
-        goto out;
-    e = put_container(&plan, false, out, err);
-    if (e)
-        goto out;
-    size_t data = begin_data(out);
-    put_rows(&plan, &work, indices, job->options[0].number == 0, out);
-    end_data(out, data);
-    e = put_container(&plan, true, out, err);
-out:
+    enum mg_err e = mg_deflate_begin(levels[level], MG_WRAP_ZLIB, err);
+    if (!e)
+        e = put_head(&plan, job->options, out, err);
+    if (!e) {
+        size_t data = mg_png_chunk_begin(out, "IDAT");
+        put_rows(&plan, &work, indices, level == 0, out);
+        mg_png_chunk_end(out, data);
+        mg_png_end(out);
+    }
     free(memory);
     return e;
 }
 
 static const struct mg_option png_options[] = {
     {"level", MG_OPT_ENUM, 0, 0, "fast,small", "fast", "how hard to compress"},
+    {"title", MG_OPT_STRING, 0, 1000, NULL, NULL, "text in the file: its title"},
+    {"author", MG_OPT_STRING, 0, 1000, NULL, NULL, "text in the file: who made it"},
+    {"description", MG_OPT_STRING, 0, 1000, NULL, NULL, "text in the file: what it shows"},
+    {"copyright", MG_OPT_STRING, 0, 1000, NULL, NULL, "text in the file: whose it is"},
     {"min", MG_OPT_NUMBER, -1e300, 1e300, NULL, NULL, "the sample that is black (default 0, or the type's least)"},
     {"max", MG_OPT_NUMBER, -1e300, 1e300, NULL, NULL, "the sample that is white (default 1, or the type's most)"},
     {0},

@@ -72,6 +72,9 @@ static const char *kind_of(const struct mg_value *value)
 
 static bool too_many_bands(const struct mg_codec *codec, const struct mg_value *value)
 {
+    for (size_t i = 0; value->shape == MG_SHAPE_FRAMES && i < value->n_frames; i++)
+        if (value->frames[i].raster->bands > codec->max_bands)
+            return true;
     return value->shape == MG_SHAPE_RASTER && value->raster && value->raster->bands > codec->max_bands;
 }
 
@@ -147,7 +150,7 @@ static const struct mg_codec *fallback_for(const struct mg_value *value, bool ti
 /* The kind's own dtype_out_…; plain values and pages have none. */
 static const struct mg_codec *asked_of_kind(const struct mg_wish *wish, const struct mg_value *value)
 {
-    if (value->shape == MG_SHAPE_RASTER)
+    if (value->shape == MG_SHAPE_RASTER || value->shape == MG_SHAPE_FRAMES)
         return wish->raster;
     if (value->shape == MG_SHAPE_TABLE || value->shape == MG_SHAPE_NAMED)
         return wish->vector;
