@@ -31,7 +31,7 @@ home_of() {
     case $1 in
     err | buf | pack | log | crypto | json | metrics | config | nearest) echo base ;;
     msg | memfd | sandbox | master | run_wire) echo proc ;;
-    tile | gdal | raster | raster_ops | raster_read | files | table | geometry | vector_read) echo geo ;;
+    tile | gdal | raster | raster_ops | raster_read | files | table | geometry | vector_read | sql) echo geo ;;
     codec | formats) echo codec ;;
     state | cache) echo store ;;
     fetch) echo fetch ;;
@@ -87,6 +87,7 @@ only 'jpeglib\.h' 'gateway/codec/jpg'
 only '(gdal|ogr_|cpl_)' 'gateway/geo/|gateway/codec/(tif|ipc_schema|ogr)|include/moongate/gdal'
 only '(lz4frame|zstd)\.h' 'gateway/codec/ipc_body'
 only 'geos_c' 'gateway/geo/'
+only 'duck\.h' 'gateway/geo/(duck|sql)'
 only 'openssl/' 'gateway/base/crypto|gateway/serve/tls|gateway/serve/http_internal'
 only 'jansson' 'include/moongate/json\.h'
 
