@@ -155,9 +155,45 @@ static void json_escape(struct mg_buf *buf, unsigned char c)
         mg_buf_put(buf, (char[]){'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]}, 6);
 }
 
+#define EACH_BYTE (UINT64_C(0x0101010101010101))
+
+/* A high bit where a byte may be one that JSON does not take as it is; zero says surely none. */
+static inline uint64_t not_plain(uint64_t word)
+{
+    uint64_t quote = word ^ EACH_BYTE * '"', slash = word ^ EACH_BYTE * '\\', del = word ^ EACH_BYTE * 0x7F;
+    return ((word - EACH_BYTE * 0x20) | (quote - EACH_BYTE) | (slash - EACH_BYTE) | (del - EACH_BYTE) | word) &
+           EACH_BYTE * 0x80;
+}
+
+/* How many bytes from the start are plain, eight at a time. */
+static inline size_t plain_prefix(const char *text, size_t len)
+{
+    uint64_t word;
+    size_t i = 0;
+    for (; i + 8 <= len; i += 8) {
+        memcpy(&word, text + i, 8);
+        if (not_plain(word))
+            return i;
+    }
+    word = EACH_BYTE * ' ';
+    memcpy(&word, text + i, len - i);
+    return not_plain(word) ? i : len;
+}
+
 void mg_buf_json_string(struct mg_buf *buf, const char *text, size_t len)
 {
     const unsigned char *at = (const unsigned char *)text, *end = at + len, *run = at;
+    size_t plain = len ? plain_prefix(text, len) : 0;
+    char *spare = plain == len ? mg_buf_spare(buf, len + 2) : NULL;
+    if (spare) {
+        spare[0] = '"';
+        if (len)
+            memcpy(spare + 1, text, len);
+        spare[len + 1] = '"';
+        mg_buf_added(buf, len + 2);
+        return;
+    }
+    at += plain;
     mg_buf_char(buf, '"');
     while (at < end) {
         if (*at < 0x80) {

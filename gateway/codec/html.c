@@ -5,9 +5,10 @@
  * are. */
 #include "rows_of.h"
 
-enum { OPT_ROWS, WKT_SHOWN = 60 };
+enum { OPT_ROWS, OPT_COLUMNS, WKT_SHOWN = 60 };
 static const struct mg_option options[] = {
     [OPT_ROWS] = {"rows", MG_OPT_INT, 1, 1000000, NULL, "10000", "rows that are shown at most"},
+    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL, "columns that are shown: names between commas"},
     {0},
 };
 
@@ -72,6 +73,8 @@ static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *o
     int64_t shown = (int64_t)job->options[OPT_ROWS].number;
     bool more = true;
     enum mg_err e = rows_of_open(&rows, table, false, err);
+    if (!e)
+        e = rows_of_select(&rows, "html.columns", job->options[OPT_COLUMNS].text, err);
     mg_buf_init(&text, 0);
     shown = shown < table->rows ? shown : table->rows;
     mg_buf_put(out, head, sizeof head - 1);
@@ -84,10 +87,10 @@ static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *o
         mg_buf_str(out, " shown (html.rows)");
     }
     mg_buf_str(out, "</p>\n<table><thead><tr>");
-    for (int c = 0; !e && c < rows.n; c++) {
-        const char *name = table->schema.children[c]->name;
+    for (int i = 0; !e && i < rows.n; i++) {
+        struct mg_span name = rows_of_name(&rows, rows.columns[i]);
         mg_buf_str(out, "<th scope=\"col\"><button type=\"button\">");
-        mg_buf_html(out, name ? name : "", name ? strlen(name) : 0);
+        mg_buf_html(out, name.data, name.len);
         mg_buf_str(out, "</button></th>");
     }
     mg_buf_str(out, "</tr></thead><tbody>\n");
@@ -96,7 +99,7 @@ static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *o
             break;
         mg_buf_str(out, "<tr>");
         for (int c = 0; c < rows.n; c++)
-            put_cell(&rows, c, &text, out);
+            put_cell(&rows, rows.columns[c], &text, out);
         mg_buf_str(out, "</tr>\n");
     }
     mg_buf_str(out, "</tbody></table>\n");
@@ -109,10 +112,7 @@ static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *o
 
 static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
 {
-    if (job->value->shape == MG_SHAPE_TABLE)
-        return encode_table(job, out, err);
-    mg_buf_put(out, job->value->text.data, job->value->text.len);
-    return mg_buf_status(out, err);
+    return rows_of_encode(job, encode_table, out, err);
 }
 
 const struct mg_codec mg_codec_html[] = {

@@ -55,10 +55,32 @@ static bool parse_int(const char *text, char end, long *out, const char **rest)
     return *stop == end && *out <= INT32_MAX;
 }
 
+/* "19,10" or "19,10,256": precision, scale, bits (128). */
+static bool parse_decimal(const char *text, struct arrow_type *out)
+{
+    const char *rest;
+    long precision, scale, bits = 128;
+    char *stop;
+    if (!parse_int(text, ',', &precision, &rest) || precision < 1)
+        return false;
+    bool negative = *++rest == '-';
+    if (rest[negative] < '0' || rest[negative] > '9')
+        return false;
+    scale = strtol(rest, &stop, 10);
+    if (*stop == ',' && !parse_int(stop + 1, '\0', &bits, &rest))
+        return false;
+    if ((*stop && *stop != ',') || (bits != 32 && bits != 64 && bits != 128 && bits != 256) ||
+        precision > ARROW_MAX_DIGITS || scale < -ARROW_MAX_DIGITS || scale > ARROW_MAX_DIGITS)
+        return false;
+    *out = (struct arrow_type){
+        .kind = ARROW_DECIMAL, .n_buffers = 2, .width = (int)bits / 8, .scale = (int)scale};
+    return true;
+}
+
 bool arrow_type_parse(const char *format, struct arrow_type *out)
 {
     const char *rest;
-    long n, scale;
+    long n;
     if (!format)
         return false;
     for (size_t i = 0; i < sizeof formats / sizeof *formats; i++)
@@ -89,19 +111,7 @@ bool arrow_type_parse(const char *format, struct arrow_type *out)
             (struct arrow_type){.kind = ARROW_FIXED_LIST, .n_buffers = 1, .list_size = (int32_t)n};
         return true;
     }
-    if (strncmp(format, "d:", 2) == 0 && parse_int(format + 2, ',', &n, &rest) && n >= 1 &&
-        n <= 38) {
-        bool negative = *++rest == '-';
-        char *stop;
-        scale = strtol(rest, &stop, 10);
-        if (stop == rest + negative || scale < -38 || scale > 38 ||
-            (*stop && strcmp(stop, ",128") != 0))
-            return false;
-        *out = (struct arrow_type){
-            .kind = ARROW_DECIMAL, .n_buffers = 2, .width = 16, .scale = (int)scale};
-        return true;
-    }
-    return false;
+    return strncmp(format, "d:", 2) == 0 && parse_decimal(format + 2, out);
 }
 
 int64_t arrow_index(enum arrow_kind kind, const void *data, int64_t i)

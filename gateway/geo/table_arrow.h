@@ -4,7 +4,7 @@
 
 #include "moongate/table.h"
 
-enum { ARROW_MAX_DEPTH = 8, ARROW_MAX_COLUMNS = 4096, ARROW_MAX_NAME = 4096 };
+enum { ARROW_MAX_DEPTH = 8, ARROW_MAX_COLUMNS = 4096, ARROW_MAX_NAME = 4096, ARROW_MAX_DIGITS = 76 };
 /* More rows than any machine of ours holds: keeps every product of lengths below 2^63. */
 #define ARROW_MAX_LENGTH ((int64_t)1 << 40)
 
@@ -49,7 +49,7 @@ struct arrow_type {
     bool zoned;        /* a timestamp with a time zone */
 };
 
-/* False for formats that we do not read (unions, views, intervals, 256-bit decimals). */
+/* False for formats that we do not read (unions, views, intervals, run-end encoding). */
 bool arrow_type_parse(const char *format, struct arrow_type *out);
 
 /* A schema node of ours; `children` are to be filled by the caller. False without memory. */

@@ -68,30 +68,59 @@ static double half_to_double(uint16_t h)
     return h & 0x8000 ? -value : value;
 }
 
-/* A decimal is a double where its digits fit one exactly, else its text. */
-static void get_decimal(struct mg_buf *text, const uint8_t *at, int scale, struct mg_cell *out)
+/* Divides a number of four 64-bit words, the lowest first, by ten; gives the remainder. */
+static int divide_by_ten(uint64_t words[4])
 {
-    __int128 value;
-    memcpy(&value, at, 16);
-    bool negative = value < 0;
-    unsigned __int128 size = negative ? -(unsigned __int128)value : (unsigned __int128)value;
-    if (size < (unsigned __int128)1 << 53 && scale >= 0 && scale <= 22) {
+    uint64_t rest = 0;
+    for (int i = 3; i >= 0; i--) {
+        unsigned __int128 part = (unsigned __int128)rest << 64 | words[i];
+        words[i] = (uint64_t)(part / 10);
+        rest = (uint64_t)(part % 10);
+    }
+    return (int)rest;
+}
+
+/* Two's complement of `width` bytes as sign and size. */
+static bool load_decimal(const uint8_t *at, size_t width, uint64_t words[4])
+{
+    bool negative = at[width - 1] >> 7;
+    uint64_t carry = negative;
+    memset(words, negative ? 0xFF : 0, 32);
+    memcpy(words, at, width);
+    for (int i = 0; negative && i < 4; i++) {
+        words[i] = ~words[i] + carry;
+        carry = carry && words[i] == 0;
+    }
+    return negative;
+}
+
+/* A decimal is a whole number or a double where that is exact or the nearest, else its text. */
+static void get_decimal(struct mg_buf *text, const uint8_t *at, const struct arrow_type *type,
+                        struct mg_cell *out)
+{
+    static const double tens[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                  1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                  1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    uint64_t words[4];
+    int scale = type->scale;
+    bool negative = load_decimal(at, (size_t)type->width, words);
+    bool one_word = !(words[1] | words[2] | words[3]);
+    if (one_word && ((scale == 0 && words[0] <= INT64_MAX) ||
+                     (scale > 0 && scale <= 22 && words[0] < UINT64_C(1) << 53))) {
         out->type = scale ? MG_CELL_DOUBLE : MG_CELL_INT;
-        out->i = (int64_t)value;
-        double ten = 1;
-        for (int i = 0; i < scale; i++)
-            ten *= 10;
-        out->d = (double)out->i / ten;
+        out->i = negative ? -(int64_t)words[0] : (int64_t)words[0];
+        out->d = (double)out->i / tens[scale];
         return;
     }
-    char digits[96], *end = digits + sizeof digits, *p = end;
-    for (int i = scale; i < 0; i++)
+    char digits[3 * ARROW_MAX_DIGITS], *end = digits + sizeof digits, *p = end;
+    bool zero = one_word && words[0] == 0;
+    for (int i = zero ? 0 : scale; i < 0; i++)
         *--p = '0';
-    for (int n = 0; size || n <= (scale > 0 ? scale : 0); n++) {
+    for (int n = 0; !zero || n <= (scale > 0 ? scale : 0); n++) {
         if (n == scale && n > 0)
             *--p = '.';
-        *--p = (char)('0' + (int)(size % 10));
-        size /= 10;
+        *--p = (char)('0' + divide_by_ten(words));
+        zero = !(words[0] | words[1] | words[2] | words[3]);
     }
     if (negative)
         *--p = '-';
@@ -191,7 +220,7 @@ static inline void view_get(const struct view *view, int64_t at, struct mg_buf *
         out->d = ((const double *)data)[at];
         break;
     case ARROW_DECIMAL:
-        get_decimal(text, (const uint8_t *)data + at * 16, view->type.scale, out);
+        get_decimal(text, (const uint8_t *)data + at * view->type.width, &view->type, out);
         break;
     case ARROW_DATE32:
         out->type = MG_CELL_DATE;
@@ -281,6 +310,30 @@ static void child_json(const struct ArrowSchema *schema, const struct ArrowArray
     mg_buf_fini(&scratch);
 }
 
+static bool has_text_keys(const struct ArrowSchema *entries)
+{
+    struct arrow_type key;
+    const struct ArrowSchema *keys = entries->children[0];
+    if (keys->dictionary)
+        keys = keys->dictionary;
+    return arrow_type_parse(keys->format, &key) && key.kind == ARROW_STRING;
+}
+
+/* "key":value of a map; a missing key, which the format forbids, is "". */
+static void entry_json(const struct ArrowSchema *schema, const struct ArrowArray *array, int64_t i,
+                       int depth, struct mg_buf *out)
+{
+    size_t start = out->len;
+    i += array->offset;
+    child_json(schema->children[0], array->children[0], i, depth + 1, out);
+    if (!out->failed && out->data[start] != '"') {
+        out->len = start;
+        mg_buf_put(out, "\"\"", 2);
+    }
+    mg_buf_char(out, ':');
+    child_json(schema->children[1], array->children[1], i, depth + 1, out);
+}
+
 static void nested_json(const struct view *view, int64_t at, int depth, struct mg_buf *out)
 {
     const struct ArrowArray *array = view->array;
@@ -306,13 +359,17 @@ static void nested_json(const struct view *view, int64_t at, int depth, struct m
         from = arrow_offset(&view->type, array->buffers[1], at);
         to = arrow_offset(&view->type, array->buffers[1], at + 1);
     }
-    mg_buf_char(out, '[');
+    bool object = view->type.kind == ARROW_MAP && has_text_keys(schema->children[0]);
+    mg_buf_char(out, object ? '{' : '[');
     for (int64_t i = from; i < to && !out->failed; i++) {
         if (i > from)
             mg_buf_char(out, ',');
-        child_json(schema->children[0], array->children[0], i, depth, out);
+        if (object)
+            entry_json(schema->children[0], array->children[0], i, depth, out);
+        else
+            child_json(schema->children[0], array->children[0], i, depth, out);
     }
-    mg_buf_char(out, ']');
+    mg_buf_char(out, object ? '}' : ']');
 }
 
 void mg_cursor_get(struct mg_cursor *cursor, int64_t row, struct mg_cell *out)
@@ -343,14 +400,18 @@ static size_t date_text(int64_t days, char out[16])
     unsigned day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9;
     char *at = out;
     year += month <= 2;
-    /* ISO 8601: more than four digits need a sign. */
-    if (year < 0 || year > 9999)
+    if (year >= 0 && year <= 9999) {
+        put_two(at, (int)year / 100);
+        put_two(at + 2, (int)year % 100);
+        at += 4;
+    } else { /* ISO 8601: more than four digits need a sign */
         *at++ = year < 0 ? '-' : '+';
-    uint64_t size = year < 0 ? 0 - (uint64_t)year : (uint64_t)year, ten = 1000;
-    while (size / ten >= 10)
-        ten *= 10;
-    for (; ten; ten /= 10)
-        *at++ = (char)('0' + (int)(size / ten % 10));
+        uint64_t size = year < 0 ? 0 - (uint64_t)year : (uint64_t)year, ten = 1000;
+        while (size / ten >= 10)
+            ten *= 10;
+        for (; ten; ten /= 10)
+            *at++ = (char)('0' + (int)(size / ten % 10));
+    }
     *at++ = '-';
     put_two(at, (int)month);
     at[2] = '-';
@@ -396,24 +457,37 @@ static void put_base64(struct mg_span bytes, struct mg_buf *out)
     out->data[out->len] = '\0';
 }
 
+/* A date or time; where it has no text nothing, or null when quoted. */
+static void put_time(const struct mg_cell *cell, bool quoted, struct mg_buf *out)
+{
+    char text[44], *at = mg_buf_spare(out, sizeof text), *start = at ? at : text;
+    size_t n = mg_time_text(cell, start + quoted);
+    if (quoted && n) {
+        start[0] = start[n + 1] = '"';
+        n += 2;
+    } else if (quoted) {
+        memcpy(start, "null", 4);
+        n = 4;
+    }
+    if (at)
+        mg_buf_added(out, n);
+    else
+        mg_buf_put(out, text, n);
+}
+
 static void put_uint(struct mg_buf *out, uint64_t value)
 {
-    if (value <= INT64_MAX) {
-        mg_buf_int(out, (int64_t)value);
-        return;
-    }
-    mg_buf_int(out, (int64_t)(value / 10));
-    mg_buf_char(out, (char)('0' + (int)(value % 10)));
+    char text[MG_NUMBER_TEXT];
+    mg_buf_put(out, text, mg_uint_text(value, text));
 }
 
 void mg_cell_text(const struct mg_cell *cell, struct mg_buf *out)
 {
-    char text[40];
     switch (cell->type) {
     case MG_CELL_NULL:
         break;
     case MG_CELL_BOOL:
-        mg_buf_str(out, cell->b ? "true" : "false");
+        mg_buf_put(out, cell->b ? "true" : "false", cell->b ? 4 : 5);
         break;
     case MG_CELL_INT:
         mg_buf_int(out, cell->i);
@@ -434,15 +508,13 @@ void mg_cell_text(const struct mg_cell *cell, struct mg_buf *out)
         break;
     case MG_CELL_DATE:
     case MG_CELL_TIMESTAMP:
-        mg_buf_put(out, text, mg_time_text(cell, text));
+        put_time(cell, false, out);
         break;
     }
 }
 
 void mg_cell_json(const struct mg_cell *cell, struct mg_buf *out)
 {
-    char text[40];
-    size_t n;
     switch (cell->type) {
     case MG_CELL_NULL:
         mg_buf_put(out, "null", 4);
@@ -460,11 +532,7 @@ void mg_cell_json(const struct mg_cell *cell, struct mg_buf *out)
         break;
     case MG_CELL_DATE:
     case MG_CELL_TIMESTAMP:
-        n = mg_time_text(cell, text);
-        if (n)
-            mg_buf_json_string(out, text, n);
-        else
-            mg_buf_put(out, "null", 4);
+        put_time(cell, true, out);
         break;
     default:
         mg_cell_text(cell, out);

@@ -8,6 +8,36 @@
 #include <math.h>
 #include <stdlib.h>
 
+/* Below 2^32 and with at most 9 decimals all is done in 32 bits. */
+static size_t fixed_small(double value, double size, int decimals, char *out)
+{
+    static const uint32_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
+    uint32_t integer = (uint32_t)size;
+    uint32_t fraction = (uint32_t)((size - integer) * tens[decimals] + 0.5);
+    if (fraction >= tens[decimals]) {
+        integer++;
+        fraction = 0;
+    }
+    char *at = out;
+    if (value < 0 && (integer | fraction))
+        *at++ = '-';
+    at += mg_uint_text(integer, at);
+    if (!fraction)
+        return (size_t)(at - out);
+    *at = '.';
+    while (fraction % 100 == 0) {
+        fraction /= 100;
+        decimals -= 2;
+    }
+    if (fraction % 10 == 0) {
+        fraction /= 10;
+        decimals--;
+    }
+    for (int i = decimals; i > 0; i--, fraction /= 10)
+        at[i] = (char)('0' + fraction % 10);
+    return (size_t)(at + decimals + 1 - out);
+}
+
 size_t mg_fixed_text(double value, int decimals, char out[40])
 {
     static const double tens[] = {1,   1e1, 1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
@@ -33,18 +63,12 @@ size_t mg_fixed_text(double value, int decimals, char out[40])
     if (!isfinite(value))
         return 0;
     double size = fabs(value);
+    if (size < 4294967295.0 && decimals <= 9)
+        return fixed_small(value, size, decimals, out);
     while (decimals > 0 && size * tens[decimals] >= 9e18)
         decimals--;
-    if (size >= 9e18) { /* no fraction at this size */
-        struct mg_buf buf;
-        mg_buf_init(&buf, 39);
-        mg_buf_double(&buf, value);
-        size_t n = buf.len;
-        if (n)
-            memcpy(out, buf.data, n);
-        mg_buf_fini(&buf);
-        return n;
-    }
+    if (size >= 9e18) /* no fraction at this size */
+        return mg_double_text(value, out);
     uint64_t scaled = (uint64_t)(size * tens[decimals] + 0.5);
     bool negative = value < 0 && scaled;
     uint64_t integer = scaled / whole[decimals], fraction = scaled % whole[decimals];
@@ -107,25 +131,29 @@ static const char *const wkt_names[] = {
     "",           "POINT",           "LINESTRING",   "POLYGON",
     "MULTIPOINT", "MULTILINESTRING", "MULTIPOLYGON", "GEOMETRYCOLLECTION"};
 
-static void wkt_number(double value, struct mg_buf *out)
+static size_t wkt_number(double value, char *at)
 {
     if (isfinite(value))
-        mg_buf_double(out, value);
-    else
-        mg_buf_str(out, isnan(value) ? "nan" : value > 0 ? "inf" : "-inf");
+        return mg_double_text(value, at);
+    memcpy(at, isnan(value) ? "nan\0" : value > 0 ? "inf\0" : "-inf", 4);
+    return isnan(value) || value > 0 ? 3 : 4;
 }
 
 static void wkt_coords(const struct walk *w, struct mg_buf *out)
 {
     mg_buf_char(out, '(');
     for (size_t i = 0, k = 0; i < w->part.n; i++) {
+        char *start = mg_buf_room(out, 4 * MG_NUMBER_TEXT + 8), *at = start;
+        if (!start)
+            return;
         if (i)
-            mg_buf_char(out, ',');
+            *at++ = ',';
         for (int d = 0; d < w->part.dims; d++, k++) {
             if (d)
-                mg_buf_char(out, ' ');
-            wkt_number(mg_wkb_coord(&w->part, k), out);
+                *at++ = ' ';
+            at += wkt_number(mg_wkb_coord(&w->part, k), at);
         }
+        mg_buf_added(out, (size_t)(at - start));
     }
     mg_buf_char(out, ')');
 }
@@ -175,9 +203,31 @@ static void wkt(struct walk *w, bool named, struct mg_buf *out)
     mg_buf_char(out, ')');
 }
 
+/* The commonest geometry, a little-endian 2D point, in one piece. */
+static bool wkt_plain_point(struct mg_span wkb, struct mg_buf *out)
+{
+    double xy[2];
+    if (!mg_wkb_plain_point(wkb))
+        return false;
+    memcpy(xy, wkb.data + 5, sizeof xy);
+    char *start = mg_buf_room(out, 2 * MG_NUMBER_TEXT + 8), *at = start;
+    if (!start || !isfinite(xy[0]) || !isfinite(xy[1]))
+        return false;
+    memcpy(at, "POINT(", 6);
+    at += 6;
+    at += mg_double_text(xy[0], at);
+    *at++ = ' ';
+    at += mg_double_text(xy[1], at);
+    *at++ = ')';
+    mg_buf_added(out, (size_t)(at - start));
+    return true;
+}
+
 void mg_wkb_to_wkt(struct mg_span wkb, struct mg_buf *out)
 {
     struct walk w = {.at = (const uint8_t *)wkb.data};
+    if (wkt_plain_point(wkb, out))
+        return;
     if (!mg_wkb_check(wkb, NULL))
         wkt(&w, true, out);
 }
@@ -285,7 +335,7 @@ static bool json_plain_point(struct mg_span wkb, int decimals, struct mg_buf *ou
 {
     static const char head[] = "{\"type\":\"Point\",\"coordinates\":[";
     double xy[2];
-    if (wkb.len != 21 || memcmp(wkb.data, "\1\1\0\0", 5) != 0)
+    if (!mg_wkb_plain_point(wkb))
         return false;
     char *start = mg_buf_room(out, sizeof head + 2 * 40 + 4), *at = start;
     if (!start)

@@ -10,6 +10,11 @@
 bool mg_wkb_bounds(struct mg_span wkb, struct mg_bounds *out);
 /* Checks structure to the end: nesting at most 8, sizes within the bytes. */
 MG_MUST_CHECK enum mg_err mg_wkb_check(struct mg_span wkb, struct mg_errmsg *err);
+/* Whether it is the commonest geometry, for which many have a short way: a little-endian 2D point. */
+static inline bool mg_wkb_plain_point(struct mg_span wkb)
+{
+    return wkb.len == 21 && memcmp(wkb.data, "\1\1\0\0", 5) == 0;
+}
 /* Geometry type 1..7 (point … collection); 0 when broken. */
 int mg_wkb_type(struct mg_span wkb);
 

@@ -65,19 +65,21 @@ static inline struct mg_table *maker_finish(struct maker *maker)
     return table;
 }
 
-/* Defaults, then "name=number" pairs. */
+/* Defaults, then "name=number" pairs (of an enum its index, of a string its text without blanks). */
 static inline void options_of(const struct mg_codec *codec, const char *set,
                               struct mg_option_value *out)
 {
     int i = 0;
+    mg_option_defaults(codec, out);
     for (const struct mg_option *option = codec->options; option && option->name; option++, i++) {
-        out[i].number =
-            option->type == MG_OPT_ENUM || option->type == MG_OPT_BOOL ? 0 : atof(option->fallback);
         struct mg_span rest = mg_span(set ? set : ""), part;
-        while (mg_span_cut(&rest, ' ', &part))
-            if (part.len > strlen(option->name) && mg_span_starts(part, option->name) &&
-                part.data[strlen(option->name)] == '=')
-                out[i].number = atof(part.data + strlen(option->name) + 1);
+        size_t n = strlen(option->name);
+        while (mg_span_cut(&rest, ' ', &part)) {
+            if (part.len <= n || !mg_span_starts(part, option->name) || part.data[n] != '=')
+                continue;
+            out[i].number = atof(part.data + n + 1);
+            out[i].text = (struct mg_span){part.data + n + 1, part.len - n - 1};
+        }
     }
 }
 
