@@ -1,7 +1,7 @@
-/* Configuration: config.def as a table of rows, filled from flags and MOONGATE_* variables.
+/* Configuration: config.def as a table of rows, filled from a file, MOONGATE_* variables and flags, in this order.
  *
- * Invariant: after a successful parse each member holds a value of its type within its range. A flag counts before a
- * variable, a variable before the default. Cost: a scan of the table for each flag. */
+ * Invariant: after a successful parse each member holds a value of its type within its range. Cost: a scan of the
+ * table for each flag. */
 #include "moongate/config.h"
 
 #include "moongate/nearest.h"
@@ -9,6 +9,7 @@
 #include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { LIST_MAX = 32, ARGS_MAX = 255 };
 enum kind { STR, INT, BOOL, LIST };
@@ -124,6 +125,13 @@ static const char *keep(struct mg_span text)
     return copy->text;
 }
 
+/* A list takes the place of what an earlier source gave. */
+static void forget(struct mg_config *config, const struct row *row)
+{
+    if (row->kind == LIST)
+        memset(member_of(config, row), 0, sizeof config->mount);
+}
+
 /* The parts of a comma list. */
 static enum mg_err set_parts(struct mg_config *config, const struct row *row, const char *from, const char *text,
                              struct mg_errmsg *err)
@@ -150,6 +158,7 @@ static enum mg_err read_variables(struct mg_config *config, struct mg_errmsg *er
         const char *text = getenv(name);
         if (!text || (!*text && rows[i].kind != BOOL)) /* set but empty is not set */
             continue;
+        forget(config, &rows[i]);
         enum mg_err status = rows[i].kind == LIST ? set_parts(config, &rows[i], name, text, err)
                                                   : set(config, &rows[i], name, text, err);
         if (status)
@@ -199,11 +208,72 @@ static enum mg_err read_flag(struct mg_config *config, bool *seen, int argc, cha
             return mg_err_set(err, MG_E_INVALID, "%s: a value is expected (%s)", from, row->help);
         text = argv[++*at];
     }
-    /* The first --mount of the command line takes the place of all of MOONGATE_MOUNT. */
-    if (row->kind == LIST && !seen[row - rows])
-        memset(member_of(config, row), 0, sizeof config->mount);
+    if (!seen[row - rows])
+        forget(config, row);
     seen[row - rows] = true;
     return set(config, row, from, text, err);
+}
+
+static mg_config_read_f *read_file;
+
+void mg_config_reader(mg_config_read_f *read) { read_file = read; }
+
+struct filling {
+    struct mg_config *config;
+    const char *path;
+};
+
+static enum mg_err put_setting(void *context, const char *name, const char *text, struct mg_errmsg *err)
+{
+    const struct filling *filling = context;
+    char flag[64], from[512];
+    size_t len = strlen(name);
+    for (size_t i = 0; i < len && len < sizeof flag; i++)
+        flag[i] = name[i] == '_' ? '-' : name[i];
+    struct mg_span span = {flag, len < sizeof flag ? len : 0};
+    const struct row *row = row_of(span);
+    if (!row || strcmp(row->flag, "config") == 0) {
+        const char *names[ROWS], *near;
+        for (size_t i = 0; i < ROWS; i++)
+            names[i] = rows[i].flag;
+        near = mg_nearest(span, names, ROWS);
+        return mg_err_set(err, MG_E_INVALID, "%s: there is no setting %.64s%s%s%s", filling->path, name,
+                          near ? "; did you mean " : "", near ? near : "", near ? " (with _ for -)?" : "");
+    }
+    snprintf(from, sizeof from, "%s: %.64s", filling->path, name);
+    const char *copy = keep(mg_span(text));
+    return copy ? set(filling->config, row, from, copy, err) : MG_E_NOMEM;
+}
+
+/* --config of the command line, by itself: the file is read before the other flags. */
+static const char *named_file(int argc, char **argv)
+{
+    const char *path = getenv("MOONGATE_CONFIG");
+    for (int i = 0; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strncmp(argv[i], "--config=", 9) == 0)
+            path = argv[i] + 9;
+        else if (strcmp(argv[i], "--config") == 0 && i + 1 < argc)
+            path = argv[i + 1];
+    return path && *path ? path : NULL;
+}
+
+static enum mg_err read_settings(struct mg_config *config, int argc, char **argv, struct mg_errmsg *err)
+{
+    const char *xdg = getenv("XDG_CONFIG_HOME"), *home = getenv("HOME"), *path = named_file(argc, argv);
+    char own[4096] = "";
+    if (!read_file)
+        return MG_OK;
+    if (!path) {
+        if (xdg && *xdg)
+            snprintf(own, sizeof own, "%s/moongate/moongate.conf.lua", xdg);
+        else if (home && *home)
+            snprintf(own, sizeof own, "%s/.config/moongate/moongate.conf.lua", home);
+        path = access(own, F_OK) == 0 ? own : "/etc/moongate/moongate.conf.lua";
+        if (access(path, F_OK) != 0)
+            return MG_OK;
+    }
+    struct filling filling = {config, path};
+    return read_file(path, put_setting, &filling, err);
 }
 
 enum mg_err mg_config_parse(int argc, char **argv, struct mg_config *out, struct mg_errmsg *err)
@@ -216,7 +286,9 @@ enum mg_err mg_config_parse(int argc, char **argv, struct mg_config *out, struct
         else if (rows[i].kind == INT)
             *(int64_t *)member_of(&config, &rows[i]) = rows[i].number;
     }
-    enum mg_err status = read_variables(&config, err);
+    enum mg_err status = read_settings(&config, argc, argv, err);
+    if (!status)
+        status = read_variables(&config, err);
     for (int at = 0; at < argc && !status; at++) {
         if (flags && strcmp(argv[at], "--") == 0)
             flags = false;

@@ -6,6 +6,7 @@
 #ifndef MOONGATE_WORKER_H
 #define MOONGATE_WORKER_H
 
+#include "moongate/config.h"
 #include "moongate/files.h"
 #include "moongate/run_wire.h"
 
@@ -22,6 +23,9 @@ enum { MG_WORKER_EXIT_MEMORY = 5 };
 /* A child of the master (mg_child_main_f); context is struct mg_zygote_config. */
 int mg_zygote_main(int control, void *config);
 
+/* Settings from moongate.conf.lua (a mg_config_read_f; config.h). Any process, before others are forked. */
+MG_MUST_CHECK enum mg_err mg_conf_read(const char *path, mg_config_put_f *put, void *context, struct mg_errmsg *err);
+
 /* The Lua machine: what the process part of a worker needs of it. */
 struct mg_vm;
 struct mg_vm_host {
@@ -32,6 +36,9 @@ struct mg_vm_host {
                         struct mg_errmsg *err);
     mg_fetch_f *fetch;
     const struct mg_files *files;
+    /* Ends the process of a run that cannot be ended otherwise: it takes memory for ever, in compiled code that catches
+     * each refusal. Nullable. Does not return. */
+    void (*give_up)(void *context);
 };
 /* Once in the zygote: compiles the library to bytecode, registers GDAL's drivers. */
 MG_MUST_CHECK enum mg_err mg_vm_setup(const char *lua_dir, struct mg_errmsg *err);
