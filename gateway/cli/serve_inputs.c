@@ -56,13 +56,13 @@ static json_t *meta_of(const char *name, const char *type, const char *descripti
 {
     char source[128];
     snprintf(source, sizeof source, "%s.lua", name);
-    return json_pack("{s:s, s:{s:s, s:s, s:{}, s:[{s:s, s:{s:s, s:s, s:s, s:{}, s:{s:s, s:s, s:{s:b, s:f, s:f, s:f}}, "
+    return json_pack("{s:s, s:{s:s, s:s, s:{}, s:[{s:s, s:{s:s, s:s, s:s, s:{}, s:{s:s, s:s, s:{s:b, s:f, s:f, s:f}, s:[f,f,f,f]}, "
                      "s:s, s:[]}}]}}",
                      "version", "0.0.3", "job_config", "version", "0.0.3", "name", name, "metadata", "steps", "type",
                      "udf", "udf", "type", "lua", "name", name, "entrypoint", "udf", "parameters", "metadata",
                      "fused:udfType", type, "fused:description", description, "fused:defaultViewState", "enable", 1,
                      "latitude", (b.ymin + b.ymax) / 2, "longitude", (b.xmin + b.xmax) / 2, "zoom", zoom_of(b),
-                     "source", source, "headers");
+                     "moongate:bounds", b.xmin, b.ymin, b.xmax, b.ymax, "source", source, "headers");
 }
 
 static int by_value(const void *a, const void *b)
@@ -79,7 +79,7 @@ static enum mg_err stretch_of(const char *path, double *low, double *high, struc
     char crs[4096];
     int band = 1;
     struct mg_read_options options = {.bands = &band, .n_bands = 1, .resampling = MG_NEAREST};
-    enum mg_err status = mg_grid_of_file(path, NULL, 0, 256, 256, 256, &grid, crs, err);
+    enum mg_err status = mg_grid_of_file(path, NULL, NULL, 0, 256, 256, 256, &grid, crs, err);
     if (!status) {
         grid.crs = crs;
         status = mg_raster_read(path, &grid, &options, &small, err);

@@ -106,17 +106,23 @@ enum mg_err mg_raster_info(const char *path, struct mg_raster_info *out, struct 
 }
 
 /* Bounds in degrees in the file's CRS, x shifted by whole turns to where the file is. */
-static enum mg_err in_file_crs(const struct mg_source *s, const char *name,
+static enum mg_err in_file_crs(const struct mg_source *s, const char *crs, const char *name,
                                const struct mg_bounds *degrees, struct mg_bounds *out,
                                struct mg_errmsg *err)
 {
     struct mg_bounds b = *degrees;
-    if (!s->has_georef || !s->crs)
+    double period = s->crs ? s->period : mg_crs_period(crs);
+    if (!s->has_georef)
         return mg_err_set(err, MG_E_NO_CRS,
-                          "%s has no CRS, so bounds in degrees cannot be found in it", name);
-    if (strcasecmp(s->crs, "EPSG:4326") != 0) {
+                          "%s has no geotransform, so it cannot be placed on a map", name);
+    if (!crs)
+        return mg_err_set(err, MG_E_NO_CRS,
+                          "%s has no CRS, so bounds in degrees cannot be found in it: say which with "
+                          "source_crs (\"EPSG:…\")",
+                          name);
+    if (strcasecmp(crs, "EPSG:4326") != 0) {
         OGRCoordinateTransformationH transform;
-        enum mg_err code = mg_crs_transform("EPSG:4326", s->crs, &transform, err);
+        enum mg_err code = mg_crs_transform("EPSG:4326", crs, &transform, err);
         if (code != MG_OK)
             return mg_err_prefix(err, code, "%s", name);
         if (!transform_bounds(transform, degrees, &b))
@@ -124,13 +130,13 @@ static enum mg_err in_file_crs(const struct mg_source *s, const char *name,
                               "the bounds %g,%g,%g,%g have no place in the CRS of %s",
                               degrees->xmin, degrees->ymin, degrees->xmax, degrees->ymax, name);
     }
-    if (s->period > 0) {
+    if (period > 0) {
         struct mg_bounds own;
         bounds_of(s, &own);
         if (b.xmax < b.xmin)
-            b.xmax += s->period;
+            b.xmax += period;
         double turns =
-            round(((own.xmin + own.xmax) / 2 - (b.xmin + b.xmax) / 2) / s->period) * s->period;
+            round(((own.xmin + own.xmax) / 2 - (b.xmin + b.xmax) / 2) / period) * period;
         b.xmin += turns;
         b.xmax += turns;
     }
@@ -151,9 +157,10 @@ static void intersect(struct mg_bounds *b, const struct mg_bounds *with)
         *b = c;
 }
 
-enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, double resolution,
-                            int size_w, int size_h, int max_side, struct mg_grid *out,
-                            char crs[4096], struct mg_errmsg *err)
+enum mg_err mg_grid_of_file(const char *path, const char *source_crs,
+                            const struct mg_bounds *degrees, double resolution, int size_w,
+                            int size_h, int max_side, struct mg_grid *out, char crs[4096],
+                            struct mg_errmsg *err)
 {
     char name[256];
     struct mg_source *s;
@@ -170,10 +177,11 @@ enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, d
                           size_h, max_side);
     const double *gt = s->geotransform;
     double native_x = hypot(gt[1], gt[4]), native_y = hypot(gt[2], gt[5]);
+    const char *own_crs = s->crs ? s->crs : source_crs;
     bool rotated = gt[2] != 0 || gt[4] != 0;
     bounds_of(s, &own);
     b = own;
-    if (degrees && (code = in_file_crs(s, name, degrees, &b, err)) != MG_OK)
+    if (degrees && (code = in_file_crs(s, own_crs, name, degrees, &b, err)) != MG_OK)
         return code;
     bool sized = size_w > 0 || size_h > 0,
          whole = !degrees || (b.xmin <= own.xmin && b.ymin <= own.ymin && b.xmax >= own.xmax &&
@@ -223,8 +231,8 @@ enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, d
         const double result[6] = {b.xmin, step_x, 0, b.ymax, 0, -step_y};
         memcpy(grid.geotransform, result, sizeof result);
     }
-    snprintf(crs, 4096, "%s", s->crs ? s->crs : "");
-    grid.crs = s->crs && s->has_georef ? crs : NULL;
+    snprintf(crs, 4096, "%s", own_crs ? own_crs : "");
+    grid.crs = own_crs && s->has_georef ? crs : NULL;
     *out = grid;
     return MG_OK;
 }

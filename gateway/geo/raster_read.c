@@ -8,6 +8,7 @@
  * follows the block, not the file. */
 #include "geo/raster_cells.h"
 #include "moongate/gdal.h"
+#include "moongate/raster_ops.h"
 #include "geo/raster_strip.h"
 #include "geo/resample.h"
 
@@ -441,6 +442,34 @@ static enum mg_err check_bands(const struct reader *r, struct mg_errmsg *err)
     return MG_OK;
 }
 
+/* Samples to the values that they stand for. */
+static enum mg_err unscale(struct reader *r, struct mg_errmsg *err)
+{
+    struct mg_raster *real = NULL;
+    union mg_strip x;
+    enum mg_err code = mg_raster_convert(r->out, r->wide ? MG_F64 : MG_F32, &real, err);
+    if (code != MG_OK)
+        return code;
+    size_t pixels = (size_t)real->width * (size_t)real->height;
+    for (int b = 0; b < r->n_bands && code == MG_OK; b++) {
+        GDALRasterBandH band = GDALGetRasterBand(r->source->dataset, r->bands[b]);
+        double scale = GDALGetRasterScale(band, NULL), offset = GDALGetRasterOffset(band, NULL);
+        for (size_t at = 0; at < pixels && code == MG_OK && (scale != 1 || offset != 0);
+             at += MG_STRIP) {
+            int n = pixels - at < MG_STRIP ? (int)(pixels - at) : MG_STRIP;
+            mg_strip_load(real, b, at, n, true, &x);
+            for (int i = 0; i < n; i++)
+                x.d[i] = x.d[i] * scale + offset;
+            code = mg_strip_store(real, b, at, n, true, &x, err);
+        }
+    }
+    real->has_nodata = false;
+    real->nodata = 0;
+    mg_raster_unref(&r->out);
+    r->out = real;
+    return code;
+}
+
 enum mg_err mg_raster_read(const char *path, const struct mg_grid *grid,
                            const struct mg_read_options *options, struct mg_raster **out,
                            struct mg_errmsg *err)
@@ -486,6 +515,8 @@ enum mg_err mg_raster_read(const char *path, const struct mg_grid *grid,
             code = read_block(&r, x, y, next_x - x, next_y - y, err);
         }
     }
+    if (code == MG_OK && r.options->unscale)
+        code = unscale(&r, err);
 out:
     mg_cells_fini(&r.cells);
     if (code != MG_OK)

@@ -5,6 +5,7 @@
 #include "moongate/sandbox.h"
 #include "moongate/tile.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
@@ -74,10 +75,28 @@ static const char *kind_of(const struct mg_udf *udf)
     return strstr(udf->type, "raster") ? "raster" : NULL;
 }
 
+/* Where there is data, as meta.json says it (degrees); else the whole map. */
+static struct mg_bounds bounds_of(const struct mg_udf *udf)
+{
+    struct mg_bounds b = {-180, -MG_MERC_MAX_LAT, 180, MG_MERC_MAX_LAT}, own;
+    if (json_unpack(udf->meta, "{s:{s:[{s:{s:{s:[F,F,F,F]}}}]}}", "job_config", "steps", "udf", "metadata",
+                    "moongate:bounds", &own.xmin, &own.ymin, &own.xmax, &own.ymax) < 0 ||
+        !mg_bounds_valid(own))
+        return b;
+    if (own.xmin < own.xmax) { /* one that crosses the antimeridian has no form in TileJSON */
+        b.xmin = own.xmin;
+        b.xmax = own.xmax;
+    }
+    b.ymin = fmax(b.ymin, fmin(own.ymin, b.ymax));
+    b.ymax = fmin(b.ymax, fmax(own.ymax, b.ymin));
+    return b;
+}
+
 static json_t *tilejson(const struct mg_exchange *exchange, const char *token)
 {
     const struct mg_udf *udf = exchange->udf;
     const char *kind = kind_of(udf);
+    struct mg_bounds b = bounds_of(udf);
     struct mg_buf url;
     struct mg_span query = exchange->request->query;
     mg_buf_init(&url, 0);
@@ -87,8 +106,8 @@ static json_t *tilejson(const struct mg_exchange *exchange, const char *token)
         mg_buf_printf(&url, (unsigned char)query.data[i] < 0x80 ? "%c" : "%%%02X", (unsigned char)query.data[i]);
     json_t *value = json_pack("{s:s, s:s, s:s, s:s, s:[s], s:i, s:i, s:[f,f,f,f]}", "tilejson", "3.0.0", "name",
                               udf->name, "description", udf->description ? udf->description : "", "scheme", "xyz",
-                              "tiles", url.data, "minzoom", 0, "maxzoom", MG_TILE_MAX_ZOOM, "bounds", -180.0,
-                              -MG_MERC_MAX_LAT, 180.0, MG_MERC_MAX_LAT);
+                              "tiles", url.data, "minzoom", 0, "maxzoom", MG_TILE_MAX_ZOOM, "bounds", b.xmin,
+                              b.ymin, b.xmax, b.ymax);
     mg_buf_fini(&url);
     if (udf->has_view)
         json_object_set_new(value, "center", json_pack("[f,f,f]", udf->lng, udf->lat, udf->zoom));

@@ -49,6 +49,21 @@ static const char *text_option(lua_State *L, int index, const char *what, const 
     return text;
 }
 
+static bool flag_option(lua_State *L, int index, const char *what, const char *key)
+{
+    if (!lua_istable(L, index))
+        return false;
+    lua_getfield(L, index, key);
+    if (!lua_isnil(L, -1) && !lua_isboolean(L, -1)) {
+        char place[80];
+        snprintf(place, sizeof place, "%s: %s", what, key);
+        vm_bad(L, place, "true or false", -1);
+    }
+    bool flag = lua_toboolean(L, -1);
+    lua_pop(L, 1);
+    return flag;
+}
+
 static double number_option(lua_State *L, int index, const char *what, const char *key,
                             double fallback, double low, double high)
 {
@@ -223,13 +238,13 @@ static enum mg_err name_bands(struct mg_raster *raster, const struct bands *band
     return MG_OK;
 }
 
-/* read_raster(path, bounds or nil, { bands, resampling, resolution, size, crs, source_crs, margin
- * }) -> raster */
+/* read_raster(path, bounds or nil, { bands, resampling, resolution, size, crs, source_crs, margin,
+ * unscale }) -> raster */
 static int l_read_raster(lua_State *L)
 {
     static const char what[] = "read_raster";
     static const char *const keys[] = {"bands", "resampling", "resolution", "size",
-                                       "crs",   "source_crs", "margin",     NULL};
+                                       "crs",   "source_crs", "margin",     "unscale", NULL};
     struct mg_errmsg why = {""};
     char path[1024], crs_text[4096];
     struct bands bands;
@@ -248,6 +263,7 @@ static int l_read_raster(lua_State *L)
     options.bands = bands.at;
     options.n_bands = bands.n;
     options.source_crs = text_option(L, 3, what, "source_crs");
+    options.unscale = flag_option(L, 3, what, "unscale");
     const char *crs = text_option(L, 3, what, "crs"),
                *method = text_option(L, 3, what, "resampling");
     double resolution = number_option(L, 3, what, "resolution", 0, 1e-9, 1e9);
@@ -278,7 +294,7 @@ static int l_read_raster(lua_State *L)
         mg_grid_of_tile(bounds.tile, bounds.size, margin, &grid);
     } else {
         check_read(L, what, name, path,
-                   mg_grid_of_file(path, has_bounds ? &bounds.b : NULL, resolution, w, h, MAX_SIDE,
+                   mg_grid_of_file(path, options.source_crs, has_bounds ? &bounds.b : NULL, resolution, w, h, MAX_SIDE,
                                    &grid, crs_text, &why),
                    &why);
         add_margin(&grid, margin);

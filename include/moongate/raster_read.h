@@ -39,6 +39,8 @@ struct mg_read_options {
     int n_bands;
     enum mg_resampling resampling;
     const char *source_crs;      /* for a file that has none; NULL otherwise */
+    bool unscale;                /* samples times the band's scale plus its offset, as float32 (float64 for 32-bit
+                                  * integers and float64); else they are as they lie in the file */
     /* Told when the file has no overviews and is read decimated; nullable. */
     void (*note)(void *context, const char *sentence);
     void *note_context;
@@ -48,9 +50,10 @@ MG_MUST_CHECK enum mg_err mg_raster_read(const char *path, const struct mg_grid 
                                          const struct mg_read_options *options, struct mg_raster **out,
                                          struct mg_errmsg *err);
 /* The grid of a file call: bounds in degrees (NULL: the whole file), resolution in metres or degrees of the file's
- * CRS (0: native) or a size in pixels (0: none); in the file's CRS; clipped to max_side pixels. */
-MG_MUST_CHECK enum mg_err mg_grid_of_file(const char *path, const struct mg_bounds *degrees, double resolution,
-                                          int size_w, int size_h, int max_side, struct mg_grid *out, char crs[4096],
+ * CRS (0: native) or a size in pixels (0: none); in the file's CRS (source_crs, nullable, for a file that has none);
+ * clipped to max_side pixels. */
+MG_MUST_CHECK enum mg_err mg_grid_of_file(const char *path, const char *source_crs, const struct mg_bounds *degrees,
+                                          double resolution, int size_w, int size_h, int max_side, struct mg_grid *out, char crs[4096],
                                           struct mg_errmsg *err);
 
 /* Registers the listed GDAL drivers by name and deregisters all others (once, in the zygote), sets the GDAL

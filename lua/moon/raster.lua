@@ -60,13 +60,15 @@ local select, type, unpack, setmetatable, table = select, type, unpack, setmetat
 ---
 --- `bands` is a number, a list, or numbers by name; `resampling` is nearest (default), bilinear, cubic, average or
 --- mode; `margin` reads that many more pixels on each side (for neighbourhood operations such as hillshade).
+--- Samples are as they lie in the file; `unscale = true` gives them times the band's scale plus its offset, as floats.
+--- `source_crs` says the CRS of a file that has none.
 ---
 --- ```lua
 --- local whole = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { red = 3 }, size = 256 })
 --- local tile = moon.read_raster("fd://L7_ETMs.tif", moon.tile.bounds(12, 1651, 2139), { bands = { 3, 2, 1 }, resampling = "bilinear" })
 --- assert(whole.width <= 256 and tile.width == 256 and tile.bands == 3 and tile.crs == "EPSG:3857")
 --- ```
----@type fun(path: string, bounds?: moon.Bounds|number[], options?: { bands?: integer|integer[]|table<string, integer>, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string, margin?: integer }): moon.Raster
+---@type fun(path: string, bounds?: moon.Bounds|number[], options?: { bands?: integer|integer[]|table<string, integer>, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string, margin?: integer, unscale?: boolean }): moon.Raster
 moon.read_raster = c.read_raster
 
 --- One raster of the bands of several, which have one size: an RGB image of three bands.

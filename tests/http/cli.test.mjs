@@ -150,7 +150,9 @@ test("serve FILE: own files are on the map", async (t) => {
     const [, token] = named(/^my_scene$/), tile = await request(server, { path: `/${token}/run/tiles/12/1651/2138.png` });
     assert.equal(tile.status, 200, tile.text);
     assert.ok(PNG.sync.read(tile.body).data.some((v, i) => i % 4 === 3 && v === 255), "some of it is there");
-    const { center } = (await request(server, { path: `/${token}/tilejson.json` })).json;
+    const { center, bounds } = (await request(server, { path: `/${token}/tilejson.json` })).json;
+    assert.ok(bounds[0] < center[0] && center[0] < bounds[2] && bounds[1] < center[1] && center[1] < bounds[3], `${bounds}`);
+    assert.ok(bounds[2] - bounds[0] < 0.5 && bounds[3] - bounds[1] < 0.5, `bounds of the file, not of the world: ${bounds}`);
     assert.ok(Math.abs(center[0] + 34.87) < 0.1 && Math.abs(center[1] + 8) < 0.1 && center[2] > 8, `${center}`);
   });
   await t.test("a vector file", async () => {

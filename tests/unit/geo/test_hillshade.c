@@ -25,7 +25,7 @@ static struct mg_raster *read_native(const char *path)
     struct mg_errmsg err = {""};
     struct mg_raster *r = NULL;
     const struct mg_read_options options = {.resampling = MG_NEAREST};
-    assert_int_equal(mg_grid_of_file(path, NULL, 0, 0, 0, 0, &grid, crs, &err), MG_OK);
+    assert_int_equal(mg_grid_of_file(path, NULL, NULL, 0, 0, 0, 0, &grid, crs, &err), MG_OK);
     assert_int_equal(mg_raster_read(path, &grid, &options, &r, &err), MG_OK);
     return r;
 }

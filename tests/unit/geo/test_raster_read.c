@@ -266,7 +266,7 @@ static void native_pixels(void **state)
         f.options[2] = "COMPRESS=DEFLATE";
         snprintf(name, sizeof name, "native%zu.tif", i);
         snprintf(path, sizeof path, "%s", files_make(name, &f));
-        assert_int_equal(mg_grid_of_file(path, NULL, 0, 0, 0, 0, &grid, crs, &err), MG_OK);
+        assert_int_equal(mg_grid_of_file(path, NULL, NULL, 0, 0, 0, 0, &grid, crs, &err), MG_OK);
         assert_int_equal(grid.width, 600);
         assert_string_equal(crs, "EPSG:32725");
         for (int how = MG_NEAREST; how < MG_RESAMPLING_COUNT; how++) {
@@ -308,21 +308,21 @@ static void file_grids(void **state)
     assert_false(info.has_overviews);
     /* Part of the file: on its own pixels. */
     struct mg_bounds part = {-34.90, -7.98, -34.88, -7.96};
-    assert_int_equal(mg_grid_of_file(path, &part, 0, 0, 0, 0, &grid, crs, &err), MG_OK);
+    assert_int_equal(mg_grid_of_file(path, NULL, &part, 0, 0, 0, 0, &grid, crs, &err), MG_OK);
     double col = (grid.geotransform[0] - 288776.25) / 28.5;
     assert_true(fabs(col - round(col)) < 1e-6 && fabs(grid.geotransform[1] - 28.5) < 1e-9);
     assert_in_range(grid.width, 76, 82);
-    assert_int_equal(mg_grid_of_file(path, &part, 100, 0, 0, 0, &grid, crs, &err), MG_OK);
+    assert_int_equal(mg_grid_of_file(path, NULL, &part, 100, 0, 0, 0, &grid, crs, &err), MG_OK);
     assert_true(grid.geotransform[1] == 100 && grid.geotransform[5] == -100);
-    assert_int_equal(mg_grid_of_file(path, &part, 0, 64, 32, 0, &grid, crs, &err), MG_OK);
+    assert_int_equal(mg_grid_of_file(path, NULL, &part, 0, 64, 32, 0, &grid, crs, &err), MG_OK);
     assert_true(grid.width == 64 && grid.height == 32);
-    assert_int_equal(mg_grid_of_file(path, NULL, 0, 0, 0, 100, &grid, crs, &err), MG_OK);
+    assert_int_equal(mg_grid_of_file(path, NULL, NULL, 0, 0, 0, 100, &grid, crs, &err), MG_OK);
     assert_true(grid.width == 100 && grid.height == 67);
     struct mg_bounds world = {-180, -80, 180, 80};
-    if (mg_grid_of_file(path, &world, 0, 0, 0, 2048, &grid, crs, &err) == MG_OK)
+    if (mg_grid_of_file(path, NULL, &world, 0, 0, 0, 2048, &grid, crs, &err) == MG_OK)
         assert_true(grid.width <= 2048);
-    assert_int_equal(mg_grid_of_file(path, &part, -1, 0, 0, 0, &grid, crs, &err), MG_E_ARGUMENT);
-    assert_int_equal(mg_grid_of_file(path, &part, 0, 5000, 5, 2048, &grid, crs, &err),
+    assert_int_equal(mg_grid_of_file(path, NULL, &part, -1, 0, 0, 0, &grid, crs, &err), MG_E_ARGUMENT);
+    assert_int_equal(mg_grid_of_file(path, NULL, &part, 0, 5000, 5, 2048, &grid, crs, &err),
                      MG_E_ARGUMENT);
 
     struct made_file over = {.crs = "EPSG:4326",
@@ -335,12 +335,87 @@ static void file_grids(void **state)
     assert_int_equal(mg_raster_info(path, &info, &err), MG_OK);
     assert_true(info.degrees.xmin == 170 && fabs(info.degrees.xmax + 170) < 1e-9);
     struct mg_bounds crossing = {175, -5, -175, 5};
-    assert_int_equal(mg_grid_of_file(path, &crossing, 0, 0, 0, 0, &grid, crs, &err), MG_OK);
+    assert_int_equal(mg_grid_of_file(path, NULL, &crossing, 0, 0, 0, 0, &grid, crs, &err), MG_OK);
     assert_int_equal(grid.width, 100);
     struct mg_raster *r;
     assert_int_equal(mg_raster_read(path, &grid, NULL, &r, &err), MG_OK);
     assert_null(r->mask);
     mg_raster_unref(&r);
+}
+
+/* A file without CRS takes the one that is said, for its grid and for its pixels. */
+static void without_crs(void **state)
+{
+    struct made_file f = scene;
+    char plain[128], named[128], crs[4096];
+    struct mg_bounds part = {-34.90, -7.98, -34.88, -7.96};
+    struct mg_grid a, b;
+    struct mg_raster *r, *s;
+    struct mg_errmsg err;
+    (void)state;
+    snprintf(named, sizeof named, "%s", files_make("named.tif", &f));
+    f.crs = NULL;
+    snprintf(plain, sizeof plain, "%s", files_make("plain.tif", &f));
+    assert_int_equal(mg_grid_of_file(plain, NULL, &part, 0, 0, 0, 0, &a, crs, &err), MG_E_NO_CRS);
+    assert_non_null(strstr(err.text, "source_crs"));
+    assert_int_equal(mg_grid_of_file(plain, "EPSG:0", &part, 0, 0, 0, 0, &a, crs, &err),
+                     MG_E_NO_CRS);
+    assert_int_equal(mg_grid_of_file(named, NULL, &part, 0, 0, 0, 0, &b, crs, &err), MG_OK);
+    /* The file's own CRS wins. */
+    assert_int_equal(mg_grid_of_file(named, "EPSG:4326", &part, 0, 0, 0, 0, &a, crs, &err), MG_OK);
+    assert_string_equal(a.crs, "EPSG:32725");
+    assert_int_equal(mg_grid_of_file(plain, "EPSG:32725", &part, 0, 0, 0, 0, &a, crs, &err), MG_OK);
+    assert_string_equal(a.crs, "EPSG:32725");
+    assert_memory_equal(a.geotransform, b.geotransform, sizeof a.geotransform);
+    assert_true(a.width == b.width && a.height == b.height);
+    const struct mg_read_options options = {.source_crs = "EPSG:32725"};
+    assert_int_equal(mg_raster_read(plain, &a, &options, &r, &err), MG_OK);
+    b.crs = a.crs;
+    assert_int_equal(mg_raster_read(named, &b, NULL, &s, &err), MG_OK);
+    assert_string_equal(r->crs, "EPSG:32725");
+    assert_memory_equal(r->data, s->data, 2 * r->band_stride);
+    mg_raster_unref(&r);
+    mg_raster_unref(&s);
+}
+
+/* Scale and offset of a band are applied when asked for. */
+static void scaled(void **state)
+{
+    struct made_file f = scene;
+    char path[128];
+    struct mg_raster *raw, *real;
+    struct mg_grid grid;
+    struct mg_errmsg err;
+    const struct mg_read_options options = {.resampling = MG_BILINEAR, .unscale = true};
+    (void)state;
+    f.has_nodata = true;
+    f.nodata = 100;
+    snprintf(path, sizeof path, "%s", files_make("scaled.tif", &f));
+    GDALDatasetH ds = GDALOpen(path, GA_Update);
+    GDALSetRasterScale(GDALGetRasterBand(ds, 1), 0.02);
+    GDALSetRasterOffset(GDALGetRasterBand(ds, 1), -273.15);
+    GDALClose(ds);
+    mg_grid_of_tile(mg_tile_at(-34.88, -7.97, 12), 256, 0, &grid);
+    assert_int_equal(read_tile(path, 12, MG_BILINEAR, &raw, &err), MG_OK);
+    assert_int_equal(mg_raster_read(path, &grid, &options, &real, &err), MG_OK);
+    assert_int_equal(raw->sample, MG_U8);
+    assert_int_equal(real->sample, MG_F32);
+    assert_false(real->has_nodata);
+    int seen = 0;
+    for (int b = 0; b < 2; b++)
+        for (int i = 0; i < 65536; i++) {
+            double v = ((float *)mg_raster_samples(real, b))[i];
+            double raw_v = ((uint8_t *)mg_raster_samples(raw, b))[i];
+            if (!raw->mask[b * 65536 + i]) {
+                assert_true(isnan(v));
+                continue;
+            }
+            seen++;
+            assert_true(fabs(v - (b ? raw_v : raw_v * 0.02 - 273.15)) < 1e-4);
+        }
+    assert_true(seen > 10000);
+    mg_raster_unref(&raw);
+    mg_raster_unref(&real);
 }
 
 /* The seam of a file of 0 to 360 degrees, at longitude 0, is not seen. */
@@ -520,13 +595,13 @@ static void bombs(void **state)
     assert_non_null(ds);
     GDALSetGeoTransform(ds, f.gt);
     GDALClose(ds);
-    assert_int_equal(mg_grid_of_file(path, NULL, 0, 0, 0, 2048, &grid, crs, &err), MG_E_BAD_FILE);
+    assert_int_equal(mg_grid_of_file(path, NULL, NULL, 0, 0, 0, 2048, &grid, crs, &err), MG_E_BAD_FILE);
     assert_non_null(strstr(err.text, "too large to read"));
     char *tiled[] = {"SPARSE_OK=TRUE", "TILED=YES", NULL};
     ds = GDALCreate(GDALGetDriverByName("GTiff"), path, 40000, 40000, 1, GDT_Byte, tiled);
     GDALSetGeoTransform(ds, f.gt);
     GDALClose(ds);
-    assert_int_equal(mg_grid_of_file(path, NULL, 0, 0, 0, 64, &grid, crs, &err), MG_OK);
+    assert_int_equal(mg_grid_of_file(path, NULL, NULL, 0, 0, 0, 64, &grid, crs, &err), MG_OK);
     assert_int_equal(mg_raster_read(path, &grid, NULL, &r, &err), MG_OK);
     mg_raster_unref(&r);
 }
@@ -554,7 +629,8 @@ int main(void)
         cmocka_unit_test(native_pixels), cmocka_unit_test(file_grids),
         cmocka_unit_test(global_seam),   cmocka_unit_test(decimated),
         cmocka_unit_test(cached),        cmocka_unit_test(damaged),
-        cmocka_unit_test(bombs),
+        cmocka_unit_test(bombs),       cmocka_unit_test(without_crs),
+        cmocka_unit_test(scaled),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
