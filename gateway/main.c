@@ -24,6 +24,7 @@ static const struct {
     {"new", mg_cmd_new, "write a working UDF folder to start from"},
     {"check", mg_cmd_check, "say what is wrong with UDF folders"},
     {"list", mg_cmd_list, "list UDFs"},
+    {"formats", mg_cmd_formats, "list the formats of answers, and their options"},
     {"token", mg_cmd_token, "create, list, show and revoke tokens"},
     {"account", mg_cmd_account, "print a sign-in link"},
     {"doctor", mg_cmd_doctor, "say whether this machine can serve, and what to do"},

@@ -15,12 +15,14 @@ static const struct {
     const char *const flags[32];
 } flags_table[] = {
     {"serve",
-     {"listen", "tls-listen", "tls-cert", "tls-key", "tls-self-signed", "public-url", "admin-listen", "trusted-proxy",
+     {"config", "listen", "tls-listen", "tls-cert", "tls-key", "tls-self-signed", "public-url", "admin-listen",
+      "trusted-proxy",
       "data", "workers", "threads", "mount", "allow-egress", "egress-ca", "timeout", "cpu-timeout", "lua-memory",
       "worker-memory", "max-result", "cache-size", "cache-max-age", "max-connections", "max-per-address", "no-examples",
       "json", "log-level", "access-log", "help"}},
     {"run", {"tile", "bounds", "format", "output", "data", "mount", "timeout", "cpu-timeout", "lua-memory",
              "worker-memory", "max-result", "allow-egress", "egress-ca", "help"}},
+    {"formats", {"json", "markdown", "help"}},
     {"new", {"json", "help"}},
     {"check", {"json", "help"}},
     {"list", {"no-examples", "json", "help"}},

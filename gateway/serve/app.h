@@ -98,6 +98,7 @@ void mg_route_private(struct mg_exchange *exchange, struct mg_span owner, struct
 void mg_route_tilejson(struct mg_exchange *exchange, struct mg_span token);
 void mg_route_map(struct mg_exchange *exchange, struct mg_span token);
 void mg_route_info(struct mg_exchange *exchange, const struct mg_route_match *match);
+void mg_route_formats(struct mg_exchange *exchange); /* route_formats.c */
 
 /* auth.c: whom a request is from, and the UDF that a token in the URL names (a new reference in exchange->udf). */
 MG_MUST_CHECK enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, struct mg_errmsg *err);

@@ -88,6 +88,82 @@ bool mg_accepts_gzip(struct mg_span list)
     return any;
 }
 
+/* The weight of parameters, in thousandths: 1000 without one, 0 for what is malformed. */
+static unsigned weight_of(struct mg_span parameters)
+{
+    struct mg_span item;
+    while (mg_span_cut(&parameters, ';', &item)) {
+        item = trim(item);
+        if (item.len < 3 || (item.data[0] | 0x20) != 'q' || item.data[1] != '=')
+            continue;
+        unsigned weight = 0, scale = 100;
+        if (item.data[2] == '1')
+            return 1000;
+        if (item.data[2] != '0' || (item.len > 3 && item.data[3] != '.'))
+            return 0;
+        for (size_t i = 4; i < item.len && item.data[i] >= '0' && item.data[i] <= '9'; i++, scale /= 10)
+            weight += scale * (unsigned)(item.data[i] - '0');
+        return weight;
+    }
+    return 1000;
+}
+
+/* The type of an item of Accept; its weight. */
+static struct mg_span media_type(struct mg_span item, unsigned *weight)
+{
+    struct mg_span parameters = item, type;
+    if (!mg_span_cut(&parameters, ';', &type))
+        type = (struct mg_span){"", 0};
+    *weight = weight_of(parameters);
+    return trim(type);
+}
+
+static bool is_type(const char *mime, struct mg_span type)
+{
+    return type.len && strncasecmp(mime, type.data, type.len) == 0 && (mime[type.len] == 0 || mime[type.len] == ';');
+}
+
+size_t mg_accepts_formats(struct mg_span accept, const struct mg_codec **out, size_t max)
+{
+    unsigned weights[16], weight;
+    size_t n = 0;
+    struct mg_span item;
+    max = max < 16 ? max : 16;
+    while (mg_span_cut(&accept, ',', &item)) {
+        struct mg_span type = media_type(item, &weight);
+        const struct mg_codec *codec;
+        for (size_t i = 0; (codec = mg_codec_at(i)) && !is_type(codec->mime, type); i++)
+            ;
+        for (size_t i = 0; codec && i < n; i++)
+            if (out[i] == codec)
+                codec = NULL;
+        if (!codec || weight == 0 || n == max)
+            continue;
+        size_t at = n++;
+        for (; at > 0 && weights[at - 1] < weight; at--) {
+            weights[at] = weights[at - 1];
+            out[at] = out[at - 1];
+        }
+        weights[at] = weight;
+        out[at] = codec;
+    }
+    return n;
+}
+
+bool mg_accepts_html_first(struct mg_span accept)
+{
+    unsigned html = 0, json = 0, weight;
+    struct mg_span item;
+    while (mg_span_cut(&accept, ',', &item)) {
+        struct mg_span type = media_type(item, &weight);
+        if (is_type("text/html", type) && weight > html)
+            html = weight;
+        else if (is_type("application/json", type) && weight > json)
+            json = weight;
+    }
+    return html > json;
+}
+
 bool mg_etag_listed(struct mg_span list, const char *etag)
 {
     if (!list.len || !etag[0])

@@ -1,5 +1,6 @@
 /* The run routes: from a URL to an ask of the engine, and back. */
 #include "app.h"
+#include "negotiate.h"
 
 #include "moongate/codec.h"
 #include "moongate/tile.h"
@@ -68,41 +69,12 @@ static enum mg_err add_formats(const char *parameter, struct mg_span list, struc
     return MG_OK;
 }
 
-/* Accept: the formats of ours that it names, best first; types that are not ours do not count. */
 static void add_accepts(struct mg_span accept, struct mg_buf *out)
 {
-    struct {
-        const struct mg_codec *codec;
-        double q;
-    } found[16];
-    size_t n = 0;
-    struct mg_span item;
-    while (n < 16 && mg_span_cut(&accept, ',', &item)) {
-        while (item.len && *item.data == ' ')
-            item.data++, item.len--;
-        struct mg_span parameters = item, type;
-        mg_span_cut(&parameters, ';', &type);
-        while (type.len && type.data[type.len - 1] == ' ')
-            type.len--;
-        const char *q_at = parameters.len ? memmem(parameters.data, parameters.len, "q=", 2) : NULL;
-        char q_text[8] = "1";
-        if (q_at)
-            snprintf(q_text, sizeof q_text, "%.*s", (int)(parameters.data + parameters.len - q_at - 2), q_at + 2);
-        double q = strtod(q_text, NULL);
-        const struct mg_codec *codec;
-        for (size_t i = 0; type.len && q > 0 && (codec = mg_codec_at(i)); i++)
-            if (strncasecmp(codec->mime, type.data, type.len) == 0 &&
-                (codec->mime[type.len] == 0 || codec->mime[type.len] == ';')) {
-                size_t at = n++;
-                for (; at > 0 && found[at - 1].q < q; at--)
-                    found[at] = found[at - 1];
-                found[at].codec = codec;
-                found[at].q = q;
-                break;
-            }
-    }
+    const struct mg_codec *found[16];
+    size_t n = mg_accepts_formats(accept, found, 16);
     for (size_t i = 0; i < n; i++)
-        mg_buf_printf(out, "%s%s", i ? "," : "", found[i].codec->name);
+        mg_buf_printf(out, "%s%s", i ? "," : "", found[i]->name);
 }
 
 static int by_name(const void *a, const void *b)

@@ -2,6 +2,7 @@
 #include "serve/negotiate.h"
 
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
@@ -79,6 +80,51 @@ static void codings(void **state)
     assert_false(mg_accepts_gzip((struct mg_span){0}));
 }
 
+static void media_types(void **state)
+{
+    static const struct {
+        const char *value, *expected;
+        bool html;
+        const char *sentence;
+    } rows[] = {
+        {"", "", false, "nothing"},
+        {"*/*", "", false, "anything is no choice"},
+        {"image/*", "", false, "a range is no choice"},
+        {"text/csv", "csv", false, "one"},
+        {"TEXT/CSV ; charset=utf-8", "csv", false, "no case, parameters"},
+        {"application/geo+json, text/csv", "geojson,csv", false, "in order"},
+        {"application/geo+json;q=0.5, text/csv;q=0.9", "csv,geojson", false, "by weight"},
+        {"application/geo+json;q=0.51, text/csv;q=0.509", "geojson,csv", false, "to three places"},
+        {"text/csv;q=0.4, image/png;q=0.4, image/webp", "webp,csv,png", false, "equal weights stay in order"},
+        {"text/csv;q=0", "", false, "forbidden"},
+        {"text/csv;q=0.000, image/png", "png", false, "forbidden to three places"},
+        {"text/csv;xq=0.1;q=1", "csv", false, "another parameter that ends in q"},
+        {"text/csv;q=abc", "", false, "a malformed weight"},
+        {"text/csv, text/csv;q=0.1", "csv", false, "each once"},
+        {"video/mp4, text/csv", "csv", false, "others' types"},
+        {"application/zip", "zip", false, "a zip"},
+        {"image/tiff", "tif", false, "our type has parameters"},
+        {"text/cs", "", false, "half a type"},
+        {"text/html,application/xhtml+xml;q=0.9,*/*;q=0.8", "html", true, "a browser"},
+        {"application/json", "json", false, "a program"},
+        {"text/html;q=0.5, application/json", "json,html", false, "JSON more than HTML"},
+        {"text/html, application/json", "html,json", false, "both alike"},
+        {",,;,", "", false, "nothing between commas"},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        const struct mg_codec *found[16];
+        char names[128] = "";
+        size_t n = mg_accepts_formats(mg_span(rows[i].value), found, 16), used = 0;
+        for (size_t k = 0; k < n; k++)
+            used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", k ? "," : "", found[k]->name);
+        if (strcmp(names, rows[i].expected) != 0 || mg_accepts_html_first(mg_span(rows[i].value)) != rows[i].html)
+            fail_msg("%s (%s): %s", rows[i].sentence, rows[i].value, names);
+    }
+    const struct mg_codec *two[2];
+    assert_int_equal(mg_accepts_formats(MG_SPAN("image/png, text/csv, text/html"), two, 2), 2);
+}
+
 static void tags(void **state)
 {
     static const struct {
@@ -105,6 +151,7 @@ static void tags(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(ranges), cmocka_unit_test(codings), cmocka_unit_test(tags)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(ranges), cmocka_unit_test(codings), cmocka_unit_test(media_types),
+                                       cmocka_unit_test(tags)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
