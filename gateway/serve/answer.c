@@ -1,6 +1,7 @@
 /* Answers: made from a worker's result or a cache entry, shared by reference count. */
 #include "moongate/answer.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -10,7 +11,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-enum { ANSWER_VERSION = 1 };
+enum { ANSWER_VERSION = 1, HASH_PIECE = 256 << 10 };
 
 struct mg_answer *mg_answer_new(void)
 {
@@ -109,9 +110,8 @@ struct mg_answer *mg_answer_from_result(const struct mg_run_result *result)
 }
 
 /* A strong validator: XXH3 (128 bit) of the bytes that are kept; the same value always gives the same bytes. */
-static void set_etag(struct mg_answer *answer, const void *data, size_t len)
+static void set_etag(struct mg_answer *answer, XXH128_hash_t hash)
 {
-    XXH128_hash_t hash = XXH3_128bits(data, len);
     snprintf(answer->etag, sizeof answer->etag, "\"%016llx%016llx\"", (unsigned long long)hash.high64,
              (unsigned long long)hash.low64);
 }
@@ -123,26 +123,45 @@ void mg_answer_set_body(struct mg_answer *answer, void *memory, struct mg_span b
     answer->body = body;
     if (!answer->gzip)
         answer->identity_bytes = body.len;
-    set_etag(answer, body.data ? body.data : "", body.len);
+    set_etag(answer, XXH3_128bits(body.data ? body.data : "", body.len));
 }
 
 enum mg_err mg_answer_set_fd(struct mg_answer *answer, int fd, uint64_t offset, uint64_t bytes)
 {
     if (offset > INT64_MAX - bytes)
         return MG_E_INVALID;
-    /* Private: a kernel before 6.7 refuses shared mappings of a memfd that is sealed against writing. */
-    void *map = bytes ? mmap(NULL, offset + bytes, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
-    if (map == MAP_FAILED)
-        return MG_E_IO;
-    set_etag(answer, map ? (char *)map + offset : "", bytes);
-    if (map)
-        munmap(map, offset + bytes);
     answer->fd = fd;
     answer->fd_offset = offset;
     answer->fd_bytes = bytes;
     if (!answer->gzip)
         answer->identity_bytes = bytes;
     return MG_OK;
+}
+
+enum mg_err mg_answer_hash(struct mg_answer *answer)
+{
+    /* Read, not mapped: what is mapped counts as this process's memory. */
+    char *piece = malloc(HASH_PIECE);
+    XXH3_state_t *state = XXH3_createState();
+    enum mg_err status = piece && state ? MG_OK : MG_E_NOMEM;
+    if (!status)
+        XXH3_128bits_reset(state);
+    for (uint64_t done = 0; !status && done < answer->fd_bytes;) {
+        uint64_t left = answer->fd_bytes - done;
+        ssize_t n = pread(answer->fd, piece, left < HASH_PIECE ? left : HASH_PIECE,
+                          (off_t)(answer->fd_offset + done));
+        if (n > 0) {
+            XXH3_128bits_update(state, piece, (size_t)n);
+            done += (uint64_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            status = MG_E_IO;
+        }
+    }
+    if (!status)
+        set_etag(answer, XXH3_128bits_digest(state));
+    XXH3_freeState(state);
+    free(piece);
+    return status;
 }
 
 void mg_answer_pack(const struct mg_answer *answer, struct mg_buf *out)

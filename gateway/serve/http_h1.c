@@ -9,10 +9,14 @@
  *
  * WORK is skipped when the handler answers at once. Reading never stops during WORK, so that a
  * hang-up is seen; what comes early (pipelining) stays in the socket's buffer, up to 64 kB. Cost of
- * a request: one read, one writev. */
+ * a request: one read, one writev; of a descriptor, in clear text, sendfile besides. */
 #include "http_internal.h"
 
+#include "moongate/log.h"
+
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -21,7 +25,8 @@ enum {
     PIPELINE_MAX = 64 * 1024,
     SMALL_BODY = 1024,
     KEEP_OUT = 64 * 1024,
-    DRAIN_MAX = 4 * 1024 * 1024
+    DRAIN_MAX = 4 * 1024 * 1024,
+    SENDFILE_MAX = 1024 * 1024 /* in one turn of the loop */
 };
 
 static void run(struct http_conn *c);
@@ -67,6 +72,26 @@ static void next_request(struct http_conn *c)
     run(c);
 }
 
+/* In clear text the kernel takes the file's pages as they are. False: the connection was closed. */
+static bool send_file(struct http_conn *c)
+{
+    off_t at = (off_t)c->body.fd_offset;
+    uint64_t most = c->body.fd_left < SENDFILE_MAX ? c->body.fd_left : SENDFILE_MAX;
+    ssize_t n = sendfile(h2o_socket_get_fd(c->sock), c->body.fd, &at, most);
+    if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR)) {
+        if (n == 0 || errno == EIO) {
+            mg_log_error("an answer breaks off: %s", n == 0 ? "the file is shorter than was said" : strerror(errno));
+        }
+        close_now(c); /* the length was promised: only a broken connection tells the client */
+        return false;
+    }
+    if (n > 0) {
+        c->body.fd_offset += (uint64_t)n;
+        c->body.fd_left -= (uint64_t)n;
+    }
+    return true;
+}
+
 static void on_written(h2o_socket_t *sock, const char *err)
 {
     struct http_conn *c = sock->data;
@@ -74,7 +99,15 @@ static void on_written(h2o_socket_t *sock, const char *err)
         close_now(c);
         return;
     }
-    if (c->body.fd >= 0 && c->body.fd_left > 0) {
+    if (c->body.fd >= 0 && c->body.fd_left > 0 && !c->tls) {
+        if (!send_file(c)) {
+            return;
+        }
+        if (c->body.fd_left > 0) {
+            h2o_socket_notify_write(sock, on_written);
+            return;
+        }
+    } else if (c->body.fd >= 0 && c->body.fd_left > 0) {
         size_t n = http_body_read(&c->body, c->chunk, HTTP_CHUNK);
         if (n == 0) {
             close_now(c); /* the length was promised: only a broken connection tells the client */
@@ -200,10 +233,10 @@ static void send_response(struct http_conn *c, const struct mg_http_response *re
     bool silent = head_only || response->status == 204 || response->status == 304;
     bool inlined = !silent && body.fd < 0 && (!body.release || body.len <= SMALL_BODY);
     char *end = put_head(c, response, length, inlined ? body.len : 0);
-    if (end && body.fd >= 0 && !silent) {
+    if (end && body.fd >= 0 && !silent && c->tls) {
         c->chunk = malloc(HTTP_CHUNK);
     }
-    if (!end || (body.fd >= 0 && !silent && !c->chunk)) {
+    if (!end || (body.fd >= 0 && !silent && c->tls && !c->chunk)) {
         http_body_done(&body);
         c->state = H1_DRAIN;
         http_conn_kill(c);
@@ -219,7 +252,7 @@ static void send_response(struct http_conn *c, const struct mg_http_response *re
     }
     if (silent || inlined) {
         http_body_done(&body);
-    } else if (body.fd >= 0 && body.fd_left > 0) {
+    } else if (c->tls && body.fd >= 0 && body.fd_left > 0) {
         size_t n = http_body_read(&body, c->chunk, HTTP_CHUNK);
         if (n == 0) {
             http_body_done(&body);

@@ -95,7 +95,7 @@ struct http_conn {
     size_t drained;
     char *out; /* head of the answer, with a small body behind it */
     size_t out_size;
-    char *chunk; /* HTTP_CHUNK bytes when a descriptor is sent */
+    char *chunk; /* HTTP_CHUNK bytes when a descriptor is sent by TLS */
     struct http_body body;
 };
 

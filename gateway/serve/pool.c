@@ -375,7 +375,21 @@ static struct mg_answer *read_result(struct mg_broker *broker, struct worker *wo
     return answer;
 }
 
-static void on_done_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+/* Gives up the lock while a large answer is hashed; true when the worker's run is still this one. */
+static bool hash_unlocked(struct mg_broker *broker, struct worker **worker, struct mg_answer *answer)
+{
+    uint64_t id = (*worker)->id, run = (*worker)->run;
+    pthread_mutex_unlock(&broker->lock);
+    bool hashed = mg_answer_hash(answer) == MG_OK;
+    pthread_mutex_lock(&broker->lock);
+    *worker = mg_pool_find(broker, id); /* stopping may have taken its job away */
+    bool same = *worker && (*worker)->run == run && (*worker)->phase == WORKER_BUSY && (*worker)->job;
+    if (same && !hashed)
+        mg_pool_kill_locked(broker, *worker, KILL_PROTOCOL);
+    return same && hashed;
+}
+
+static void on_done(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
 {
     if (worker->phase != WORKER_BUSY || msg->id != worker->run || !worker->job) {
         mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
@@ -384,6 +398,10 @@ static void on_done_locked(struct mg_broker *broker, struct worker *worker, cons
     struct mg_answer *answer = read_result(broker, worker, msg);
     if (!answer) {
         mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    if (answer->fd >= 0 && !hash_unlocked(broker, &worker, answer)) {
+        mg_answer_unref(&answer);
         return;
     }
     struct job *job = worker->job;
@@ -651,7 +669,7 @@ void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
             on_ready_locked(broker, worker, &msg);
             break;
         case MG_MSG_DONE:
-            on_done_locked(broker, worker, &msg);
+            on_done(broker, worker, &msg);
             break;
         case MG_MSG_NEED:
             on_need_locked(broker, worker, &msg);

@@ -105,19 +105,13 @@ void mg_engine_keep(void *context, const struct mg_job *job, struct mg_answer *a
     char name[256];
     int len = snprintf(name, sizeof name, "%s/%s", job->org, job->udf->name);
     mg_sha256(name, (size_t)len, &group);
-    struct mg_span body = answer->body;
-    char *copy = NULL;
-    if (answer->fd >= 0) {
-        copy = malloc(answer->fd_bytes);
-        ssize_t n = copy ? pread(answer->fd, copy, answer->fd_bytes, (off_t)answer->fd_offset) : -1;
-        body = (struct mg_span){copy, n == (ssize_t)answer->fd_bytes ? answer->fd_bytes : 0};
-        if (!body.len)
-            goto out;
-    }
-    if (mg_cache_put(engine->cache, &job->key, &group, (struct mg_span){meta.data, meta.len}, body, &err) != MG_OK)
+    struct mg_span head = {meta.data, meta.len};
+    enum mg_err status =
+        answer->fd < 0 ? mg_cache_put(engine->cache, &job->key, &group, head, answer->body, &err)
+                       : mg_cache_put_fd(engine->cache, &job->key, &group, head, answer->fd, answer->fd_offset,
+                                         answer->fd_bytes, &err);
+    if (status)
         mg_log_warn("result cache: %s", err.text);
-out:
-    free(copy);
     mg_buf_fini(&meta);
 }
 

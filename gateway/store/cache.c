@@ -67,25 +67,16 @@ static enum found read_entry(struct mg_cache *cache, const struct mg_hash *key,
 /* Deletes the entry, unless a put has replaced it since it was found damaged. */
 static void drop_damaged(struct mg_cache *cache, const struct mg_hash *key, uint64_t check)
 {
-    MDB_txn *txn;
-    struct totals totals;
-    struct doomed doomed = {0};
+    struct change change;
     MDB_val k = env_val(key, sizeof *key), v;
     atomic_fetch_add_explicit(&cache->damaged, 1, memory_order_relaxed);
-    if (mdb_txn_begin(cache->env.mdb, NULL, 0, &txn) != 0)
+    if (cache_change_begin(cache, &change) != 0)
         return;
-    int rc = mdb_get(txn, cache->db[DB_ENTRIES], &k, &v);
+    int rc = mdb_get(change.txn, cache->db[DB_ENTRIES], &k, &v);
     if (rc == 0 && v.mv_size >= sizeof check && memcmp(v.mv_data, &check, sizeof check) != 0)
         rc = MDB_KEYEXIST;
-    rc = rc ? rc : cache_totals_get(cache, txn, &totals);
-    rc = rc ? rc : cache_drop(cache, txn, key, &totals, &doomed);
-    rc = rc == MDB_NOTFOUND ? 0 : rc;
-    rc = rc ? rc : cache_totals_put(cache, txn, &totals);
-    if (rc != 0)
-        mdb_txn_abort(txn);
-    else if (mdb_txn_commit(txn) == 0)
-        cache_unlink_doomed(cache, &doomed);
-    mg_buf_fini(&doomed.files);
+    rc = rc ? rc : cache_drop(cache, change.txn, key, &change.totals, &change.doomed);
+    (void)!cache_change_end(cache, &change, rc); /* what stays is found damaged again */
 }
 
 static void mark_used(struct mg_cache *cache, const struct mg_hash *key)
@@ -192,79 +183,50 @@ static int put_rows(struct mg_cache *cache, MDB_txn *txn, const struct entry *en
 
 static int put_once(struct mg_cache *cache, const struct entry *entry)
 {
-    MDB_txn *txn;
-    struct totals totals;
-    struct doomed doomed = {0};
-    int rc = mdb_txn_begin(cache->env.mdb, NULL, 0, &txn);
+    struct change change;
+    int rc = cache_change_begin(cache, &change);
     if (rc != 0)
         return rc;
-    rc = cache_totals_get(cache, txn, &totals);
+    rc = cache_drop(cache, change.txn, entry->key, &change.totals, &change.doomed);
+    rc = rc == MDB_NOTFOUND ? 0 : rc;
+    rc = rc ? rc
+            : cache_evict(cache, change.txn, cache->max_bytes - entry->bytes, EVICT_MOST, &change.totals,
+                          &change.doomed);
     if (rc == 0) {
-        rc = cache_drop(cache, txn, entry->key, &totals, &doomed);
-        rc = rc == MDB_NOTFOUND ? 0 : rc;
+        change.totals.bytes += entry->bytes;
+        rc = put_rows(cache, change.txn, entry, ++change.totals.clock);
+        rc = rc == MDB_NOTFOUND ? MDB_CORRUPTED : rc;
     }
-    rc =
-        rc ? rc
-           : cache_evict(cache, txn, cache->max_bytes - entry->bytes, EVICT_MOST, &totals, &doomed);
-    if (rc == 0) {
-        totals.bytes += entry->bytes;
-        rc = put_rows(cache, txn, entry, ++totals.clock);
-    }
-    rc = rc ? rc : cache_totals_put(cache, txn, &totals);
-    if (rc != 0)
-        mdb_txn_abort(txn);
-    else
-        rc = mdb_txn_commit(txn);
-    if (rc == 0)
-        cache_unlink_doomed(cache, &doomed);
-    mg_buf_fini(&doomed.files);
-    return rc;
+    return cache_change_end(cache, &change, rc);
 }
 
 /* Evicts to `goal` or by `most` entries in a transaction of its own; *more: the goal is not
  * reached. */
 static int evict_once(struct mg_cache *cache, uint64_t goal, size_t most, bool *more)
 {
-    MDB_txn *txn;
-    struct totals totals;
-    struct doomed doomed = {0};
-    int rc = mdb_txn_begin(cache->env.mdb, NULL, 0, &txn);
-    if (rc != 0)
-        return rc;
-    rc = cache_totals_get(cache, txn, &totals);
+    struct change change;
+    int rc = cache_change_begin(cache, &change);
     *more = false;
-    if (rc != 0 || totals.bytes <= goal) {
-        mdb_txn_abort(txn);
-        return rc;
-    }
-    rc = cache_evict(cache, txn, goal, most, &totals, &doomed);
-    *more = totals.bytes > goal;
-    rc = rc ? rc : cache_totals_put(cache, txn, &totals);
     if (rc != 0)
-        mdb_txn_abort(txn);
-    else
-        rc = mdb_txn_commit(txn);
-    if (rc == 0)
-        cache_unlink_doomed(cache, &doomed);
-    mg_buf_fini(&doomed.files);
-    return rc;
+        return rc;
+    if (change.totals.bytes <= goal) {
+        mdb_txn_abort(change.txn);
+        return 0;
+    }
+    rc = cache_evict(cache, change.txn, goal, most, &change.totals, &change.doomed);
+    *more = change.totals.bytes > goal;
+    return cache_change_end(cache, &change, rc);
 }
 
 /* A commit that changes next to nothing. */
 static int tick(struct mg_cache *cache)
 {
-    MDB_txn *txn;
-    struct totals totals;
-    int rc = mdb_txn_begin(cache->env.mdb, NULL, 0, &txn);
+    struct change change;
+    int rc = cache_change_begin(cache, &change);
     if (rc != 0)
         return rc;
-    rc = cache_totals_get(cache, txn, &totals);
-    totals.clock++;
-    rc = rc ? rc : cache_totals_put(cache, txn, &totals);
-    if (rc == 0)
-        return mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    return rc;
+    change.totals.clock++;
+    return cache_change_end(cache, &change, 0);
 }
 
 /* The map is full before the bound is reached where free pages lie scattered. Pages become usable
@@ -296,36 +258,37 @@ static int make_room(struct mg_cache *cache, const struct entry *entry)
     return rc;
 }
 
-enum mg_err mg_cache_put(struct mg_cache *cache, const struct mg_hash *key,
-                         const struct mg_hash *group, struct mg_span meta, struct mg_span body,
-                         struct mg_errmsg *err)
+static enum mg_err put(struct mg_cache *cache, const struct mg_hash *key, const struct mg_hash *group,
+                       struct mg_span meta, const struct source *body, struct mg_errmsg *err)
 {
-    struct entry entry = {.key = key, .meta = meta, .body = body};
+    struct entry entry = {.key = key, .meta = meta};
     if (meta.len > META_MAX)
         return mg_err_set(err, MG_E_TOO_LARGE,
                           "the head of a cache entry has %zu bytes, the limit is %d", meta.len,
                           META_MAX);
-    entry.record = (struct record){.body_len = body.len,
+    entry.record = (struct record){.body_len = body->len,
                                    .meta_len = (uint32_t)meta.len,
                                    .format = CACHE_FORMAT,
                                    .group = *group};
-    while (body.len > CACHE_INLINE_MAX && !entry.record.file)
+    while ((body->len > CACHE_INLINE_MAX || !body->data) && body->len && !entry.record.file)
         mg_random(&entry.record.file, sizeof entry.record.file);
-    if (entry.record.file)
-        entry.body = (struct mg_span){NULL, 0};
+    if (!entry.record.file)
+        entry.body = (struct mg_span){body->data, (size_t)body->len};
     entry.bytes = disk_bytes(&entry);
     if (entry.bytes > cache->max_bytes / 2)
         return mg_err_set(
             err, MG_E_TOO_LARGE,
-            "an answer of %zu bytes is larger than half the cache (--cache-size), and is not kept",
-            body.len);
-    entry.record.check =
-        cache_check_more(cache_check_start(key, &entry.record, meta), body.data, body.len);
+            "an answer of %llu bytes is larger than half the cache (--cache-size), and is not kept",
+            (unsigned long long)body->len);
+    uint64_t check = cache_check_start(key, &entry.record, meta);
     if (entry.record.file) {
-        enum mg_err status = cache_file_write(cache, key, entry.record.file, body, err);
+        enum mg_err status = cache_file_write(cache, key, entry.record.file, body, &check, err);
         if (status != MG_OK)
             return status;
+    } else {
+        check = cache_check_more(check, entry.body.data, entry.body.len);
     }
+    entry.record.check = check;
     int rc = put_once(cache, &entry);
     for (int i = 0; i < ROOM_TRIES && rc == MDB_MAP_FULL; i++) {
         rc = make_room(cache, &entry);
@@ -336,26 +299,30 @@ enum mg_err mg_cache_put(struct mg_cache *cache, const struct mg_hash *key,
     return env_error(rc, cache->dir, err);
 }
 
+enum mg_err mg_cache_put(struct mg_cache *cache, const struct mg_hash *key,
+                         const struct mg_hash *group, struct mg_span meta, struct mg_span body,
+                         struct mg_errmsg *err)
+{
+    struct source source = {.data = body.data ? body.data : "", .fd = -1, .len = body.len};
+    return put(cache, key, group, meta, &source, err);
+}
+
+enum mg_err mg_cache_put_fd(struct mg_cache *cache, const struct mg_hash *key,
+                            const struct mg_hash *group, struct mg_span meta, int fd,
+                            uint64_t offset, uint64_t bytes, struct mg_errmsg *err)
+{
+    struct source source = {.fd = fd, .offset = offset, .len = bytes};
+    return put(cache, key, group, meta, &source, err);
+}
+
 enum mg_err mg_cache_del(struct mg_cache *cache, const struct mg_hash *key)
 {
-    MDB_txn *txn;
-    struct totals totals;
-    struct doomed doomed = {0};
-    int rc = mdb_txn_begin(cache->env.mdb, NULL, 0, &txn);
+    struct change change;
+    int rc = cache_change_begin(cache, &change);
     if (rc != 0)
         return env_error(rc, "", NULL);
-    rc = cache_totals_get(cache, txn, &totals);
-    rc = rc ? rc : cache_drop(cache, txn, key, &totals, &doomed);
-    rc = rc == MDB_NOTFOUND ? 0 : rc;
-    rc = rc ? rc : cache_totals_put(cache, txn, &totals);
-    if (rc != 0)
-        mdb_txn_abort(txn);
-    else
-        rc = mdb_txn_commit(txn);
-    if (rc == 0)
-        cache_unlink_doomed(cache, &doomed);
-    mg_buf_fini(&doomed.files);
-    return env_error(rc, "", NULL);
+    rc = cache_drop(cache, change.txn, key, &change.totals, &change.doomed);
+    return env_error(cache_change_end(cache, &change, rc), "", NULL);
 }
 
 void mg_cache_stats(struct mg_cache *cache, struct mg_cache_stats *out)

@@ -7,28 +7,6 @@
 
 enum { FLUSH_BATCH = 256 };
 
-static const char totals_name[] = "totals";
-
-int cache_totals_get(struct mg_cache *cache, MDB_txn *txn, struct totals *out)
-{
-    MDB_val key = env_val(totals_name, sizeof totals_name - 1), value;
-    *out = (struct totals){.format = CACHE_FORMAT};
-    int rc = mdb_get(txn, cache->db[DB_TOTALS], &key, &value);
-    if (rc != 0)
-        return rc == MDB_NOTFOUND ? 0 : rc;
-    if (value.mv_size != sizeof *out)
-        return MDB_CORRUPTED;
-    memcpy(out, value.mv_data, sizeof *out);
-    return 0;
-}
-
-int cache_totals_put(struct mg_cache *cache, MDB_txn *txn, const struct totals *totals)
-{
-    MDB_val key = env_val(totals_name, sizeof totals_name - 1),
-            value = env_val(totals, sizeof *totals);
-    return mdb_put(txn, cache->db[DB_TOTALS], &key, &value, 0);
-}
-
 struct age {
     uint64_t stamp; /* big-endian */
     struct mg_hash key;
@@ -206,17 +184,4 @@ int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most
     }
     atomic_fetch_add_explicit(&cache->evicted, evicted, memory_order_relaxed);
     return rc;
-}
-
-void cache_unlink_doomed(struct mg_cache *cache, struct doomed *doomed)
-{
-    struct mg_hash key;
-    uint64_t file;
-    for (size_t at = 0; at + sizeof key + sizeof file <= doomed->files.len;
-         at += sizeof key + sizeof file) {
-        memcpy(&key, doomed->files.data + at, sizeof key);
-        memcpy(&file, doomed->files.data + at + sizeof key, sizeof file);
-        cache_file_unlink(cache, &key, file);
-    }
-    mg_buf_fini(&doomed->files);
 }

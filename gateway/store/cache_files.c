@@ -25,8 +25,54 @@ static void file_name(const struct mg_cache *cache, const struct mg_hash *key, u
     snprintf(out, size, "%s/files/%.2s/%s.%016" PRIx64, cache->dir, hex, hex, file);
 }
 
+/* The next bytes of the source from `at`: its own memory, or read into `piece`. 0: it ends too early. */
+static ssize_t next_piece(const struct source *body, uint64_t at, char *piece, const char **out)
+{
+    uint64_t left = body->len - at;
+    size_t n = left < CHUNK ? (size_t)left : CHUNK;
+    if (body->data) {
+        *out = body->data + at;
+        return (ssize_t)n;
+    }
+    *out = piece;
+    ssize_t got;
+    do
+        got = pread(body->fd, piece, n, (off_t)(body->offset + at));
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
+static int write_all(int fd, const char *data, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(fd, data, len);
+        if (n == 0 || (n < 0 && errno != EINTR))
+            return n == 0 ? ENOSPC : errno;
+        data += n > 0 ? n : 0;
+        len -= n > 0 ? (size_t)n : 0;
+    }
+    return 0;
+}
+
+static int write_body(int fd, const struct source *body, uint64_t *check)
+{
+    char *piece = body->data ? NULL : malloc(CHUNK);
+    int why = body->data || piece ? 0 : ENOMEM;
+    for (uint64_t at = 0; at < body->len && !why;) {
+        const char *data;
+        ssize_t n = next_piece(body, at, piece, &data);
+        why = n > 0 ? write_all(fd, data, (size_t)n) : n < 0 ? errno : EIO;
+        if (!why) {
+            *check = cache_check_more(*check, data, (size_t)n);
+            at += (uint64_t)n;
+        }
+    }
+    free(piece);
+    return why;
+}
+
 enum mg_err cache_file_write(struct mg_cache *cache, const struct mg_hash *key, uint64_t file,
-                             struct mg_span body, struct mg_errmsg *err)
+                             const struct source *body, uint64_t *check, struct mg_errmsg *err)
 {
     char name[4200], temp[4208], folder[4200];
     file_name(cache, key, file, name, sizeof name);
@@ -42,14 +88,7 @@ enum mg_err cache_file_write(struct mg_cache *cache, const struct mg_hash *key, 
     }
     if (fd < 0)
         return mg_err_set(err, MG_E_IO, "%s cannot be made: %s", temp, strerror(errno));
-    int why = 0;
-    for (size_t at = 0; at < body.len && !why;) {
-        ssize_t n = write(fd, body.data + at, body.len - at);
-        if (n > 0)
-            at += (size_t)n;
-        else if (n == 0 || errno != EINTR)
-            why = n == 0 ? ENOSPC : errno;
-    }
+    int why = write_body(fd, body, check);
     if (close(fd) != 0 && !why)
         why = errno;
     if (!why && rename(temp, name) != 0)

@@ -59,15 +59,28 @@ struct mg_cache {
 struct doomed {
     struct mg_buf files; /* struct mg_hash key, uint64_t file, repeated */
 };
+/* A write transaction with what it adds up. */
+struct change {
+    MDB_txn *txn;
+    struct totals totals;
+    struct doomed doomed;
+};
 
 uint64_t cache_check_start(const struct mg_hash *key, const struct record *record,
                            struct mg_span meta);
 uint64_t cache_check_more(uint64_t check, const void *data, size_t len);
 
 /* cache_files.c */
+/* Where the bytes of a body come from: memory, or a descriptor from `offset`. */
+struct source {
+    const char *data; /* NULL: fd */
+    int fd;
+    uint64_t offset, len;
+};
+/* Adds the body to *check on its way. */
 MG_MUST_CHECK enum mg_err cache_file_write(struct mg_cache *cache, const struct mg_hash *key,
-                                           uint64_t file, struct mg_span body,
-                                           struct mg_errmsg *err);
+                                           uint64_t file, const struct source *body,
+                                           uint64_t *check, struct mg_errmsg *err);
 /* A descriptor of a file whose length and bytes are those of the record, or -1. */
 int cache_file_open(struct mg_cache *cache, const struct mg_hash *key, const struct record *record,
                     struct mg_span meta);
@@ -83,9 +96,14 @@ bool cache_guard_start(struct mg_cache *cache);
 int cache_guard_check(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key);
 bool cache_guard_was_broken(const struct mg_cache *cache);
 
-/* cache_evict.c; all within a write transaction, LMDB's result. */
+/* cache_change.c; LMDB's result. A change that was begun (0) is ended once: it is committed where rc is 0 or
+ * MDB_NOTFOUND (there was nothing to drop), and only then are the files of what it dropped unlinked. */
+MG_MUST_CHECK int cache_change_begin(struct mg_cache *cache, struct change *change);
+MG_MUST_CHECK int cache_change_end(struct mg_cache *cache, struct change *change, int rc);
 int cache_totals_get(struct mg_cache *cache, MDB_txn *txn, struct totals *out);
 int cache_totals_put(struct mg_cache *cache, MDB_txn *txn, const struct totals *totals);
+
+/* cache_evict.c; all within a write transaction, LMDB's result. */
 /* Deletes the entry with all that points to it. MDB_NOTFOUND where no row tells of its use: then
  * its value alone. */
 int cache_drop(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *key,
@@ -96,7 +114,6 @@ int cache_evict(struct mg_cache *cache, MDB_txn *txn, uint64_t goal, size_t most
                 struct totals *totals, struct doomed *doomed);
 /* Writes some of the marks down as new stamps; the next call goes on behind them. */
 void cache_marks_flush(struct mg_cache *cache);
-void cache_unlink_doomed(struct mg_cache *cache, struct doomed *doomed);
 
 static inline uint64_t cache_prefix(const struct mg_hash *key)
 {

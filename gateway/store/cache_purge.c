@@ -25,18 +25,18 @@ static int doom_files(struct mg_cache *cache, MDB_txn *txn, struct doomed *doome
     return rc == MDB_NOTFOUND ? 0 : rc;
 }
 
-static int purge_all(struct mg_cache *cache, MDB_txn *txn, struct totals *totals,
-                     struct doomed *doomed, int64_t *n)
+static int purge_all(struct mg_cache *cache, struct change *change, int64_t *n)
 {
     static const enum db rows[] = {DB_ENTRIES, DB_USES, DB_AGES, DB_GROUPS};
     MDB_stat stat;
-    int rc = doom_files(cache, txn, doomed);
+    MDB_txn *txn = change->txn;
+    int rc = doom_files(cache, txn, &change->doomed);
     rc = rc ? rc : mdb_stat(txn, cache->db[DB_USES], &stat);
     for (size_t i = 0; i < sizeof rows / sizeof *rows && rc == 0; i++)
         rc = mdb_drop(txn, cache->db[rows[i]], 0);
     if (rc == 0) {
         *n += (int64_t)stat.ms_entries;
-        totals->bytes = 0;
+        change->totals.bytes = 0;
     }
     return rc;
 }
@@ -59,16 +59,17 @@ static int next_of_group(struct mg_cache *cache, MDB_txn *txn, const struct mg_h
     return rc;
 }
 
-static int purge_batch(struct mg_cache *cache, MDB_txn *txn, const struct mg_hash *group,
-                       struct totals *totals, struct doomed *doomed, int64_t *n)
+/* MDB_NOTFOUND when none is left. */
+static int purge_batch(struct mg_cache *cache, struct change *change, const struct mg_hash *group, int64_t *n)
 {
     int rc = 0;
+    MDB_txn *txn = change->txn;
     for (int i = 0; i < BATCH && rc == 0; i++) {
         struct mg_hash pair[2] = {*group};
         rc = next_of_group(cache, txn, group, &pair[1]);
         if (rc != 0)
             break;
-        rc = cache_drop(cache, txn, &pair[1], totals, doomed);
+        rc = cache_drop(cache, txn, &pair[1], &change->totals, &change->doomed);
         if (rc == 0) {
             ++*n;
         } else if (rc == MDB_NOTFOUND) { /* a row that names nothing must not stop the purge */
@@ -85,29 +86,13 @@ enum mg_err mg_cache_purge(struct mg_cache *cache, const struct mg_hash *group, 
     int64_t n = 0;
     int rc = 0;
     for (bool more = true; more && rc == 0;) {
-        MDB_txn *txn;
-        struct totals totals;
-        struct doomed doomed = {0};
-        rc = mdb_txn_begin(cache->env.mdb, NULL, 0, &txn);
+        struct change change;
+        rc = cache_change_begin(cache, &change);
         if (rc != 0)
             break;
-        rc = cache_totals_get(cache, txn, &totals);
-        more = false;
-        if (rc == 0 && !group)
-            rc = purge_all(cache, txn, &totals, &doomed, &n);
-        else if (rc == 0)
-            rc = purge_batch(cache, txn, group, &totals, &doomed, &n);
-        if (rc == 0 && group)
-            more = true;
-        rc = rc == MDB_NOTFOUND ? 0 : rc;
-        rc = rc ? rc : cache_totals_put(cache, txn, &totals);
-        if (rc != 0)
-            mdb_txn_abort(txn);
-        else
-            rc = mdb_txn_commit(txn);
-        if (rc == 0)
-            cache_unlink_doomed(cache, &doomed);
-        mg_buf_fini(&doomed.files);
+        rc = group ? purge_batch(cache, &change, group, &n) : purge_all(cache, &change, &n);
+        more = group && rc == 0;
+        rc = cache_change_end(cache, &change, rc);
     }
     if (rc == 0 && deleted)
         *deleted = n;

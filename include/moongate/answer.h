@@ -39,8 +39,11 @@ uint64_t mg_answer_bytes(const struct mg_answer *answer);
 /* From a worker's result: copies everything but the body. Then set_body gives it the body and the ETag. */
 struct mg_answer *mg_answer_from_result(const struct mg_run_result *result);
 void mg_answer_set_body(struct mg_answer *answer, void *memory, struct mg_span body); /* takes memory */
-/* Takes fd, a sealed memfd of `bytes` from offset. */
+/* Takes fd (on success), a sealed memfd of `bytes` from offset. */
 MG_MUST_CHECK enum mg_err mg_answer_set_fd(struct mg_answer *answer, int fd, uint64_t offset, uint64_t bytes);
+/* Gives an answer that lies in a descriptor its ETag; before anyone else sees it. Reads all of it, piece by piece:
+ * 64 MB take some 20 ms. */
+MG_MUST_CHECK enum mg_err mg_answer_hash(struct mg_answer *answer);
 /* The meta of a cache entry, and back (body, memory and fd are set by the caller). */
 void mg_answer_pack(const struct mg_answer *answer, struct mg_buf *out);
 MG_MUST_CHECK enum mg_err mg_answer_unpack(struct mg_span meta, struct mg_answer **out);

@@ -21,6 +21,10 @@ MG_MUST_CHECK enum mg_err mg_cache_get(struct mg_cache *cache, const struct mg_h
 /* Stores; replaces. `group` (a UDF's identity) is what purge names. */
 MG_MUST_CHECK enum mg_err mg_cache_put(struct mg_cache *cache, const struct mg_hash *key, const struct mg_hash *group,
                                        struct mg_span meta, struct mg_span body, struct mg_errmsg *err);
+/* The same with a body that lies in a descriptor, whatever its size; read piece by piece. */
+MG_MUST_CHECK enum mg_err mg_cache_put_fd(struct mg_cache *cache, const struct mg_hash *key,
+                                          const struct mg_hash *group, struct mg_span meta, int fd, uint64_t offset,
+                                          uint64_t bytes, struct mg_errmsg *err);
 /* MG_OK too where there is none. */
 MG_MUST_CHECK enum mg_err mg_cache_del(struct mg_cache *cache, const struct mg_hash *key);
 /* NULL group: everything. `deleted` gets the number of entries. */

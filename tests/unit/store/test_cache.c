@@ -270,6 +270,42 @@ static void test_damaged_file(void **context)
     mg_cache_close(&cache);
 }
 
+/* A body out of a descriptor is the same entry as one out of memory. */
+static void test_descriptor(void **context)
+{
+    (void)context;
+    static const size_t sizes[] = {0, 1, 262144, 262145, LARGE, LARGE + 3};
+    struct mg_cache *cache = open_cache(64 << 20);
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct mg_hash key = name_of(i), group = name_of(7);
+        char meta[32], *body = malloc(sizes[i] + 5);
+        int meta_len = snprintf(meta, sizeof meta, "meta %zu", i);
+        memcpy(body, "head", 4);
+        fill(body + 4, sizes[i], i);
+        FILE *file = tmpfile();
+        assert_int_equal(fwrite(body, 1, sizes[i] + 4, file), sizes[i] + 4);
+        fflush(file);
+        struct mg_span head = {meta, (size_t)meta_len};
+        if (sizes[i])
+            assert_int_equal(mg_cache_put_fd(cache, &key, &group, head, fileno(file), 5, sizes[i], NULL), MG_E_IO);
+        assert_int_equal(get(cache, i, sizes[i]), MISS);
+        assert_int_equal(mg_cache_put_fd(cache, &key, &group, head, fileno(file), 4, sizes[i], NULL), MG_OK);
+        assert_int_equal(get(cache, i, sizes[i]), RIGHT);
+        fclose(file);
+        free(body);
+    }
+    int64_t deleted;
+    struct mg_hash group = name_of(7);
+    assert_int_equal(mg_cache_purge(cache, &group, &deleted, NULL), MG_OK);
+    assert_int_equal(deleted, sizeof sizes / sizeof *sizes);
+    files_bytes = 0;
+    char files[600];
+    snprintf(files, sizeof files, "%s/files", dir);
+    nftw(files, count_file, 16, FTW_PHYS);
+    assert_int_equal(files_bytes, 0);
+    mg_cache_close(&cache);
+}
+
 static void test_as_made(void **context)
 {
     (void)context;
@@ -291,6 +327,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_flips, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_set_aside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_damaged_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_descriptor, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_as_made, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
