@@ -12,13 +12,10 @@
 
 #include <jpeglib.h>
 
-static const struct {
-    uint8_t r, g, b;
-} backgrounds[] = {{255, 255, 255}, {0, 0, 0}, {128, 128, 128}};
-
 static const struct mg_option jpg_options[] = {
     {"quality", MG_OPT_INT, 1, 100, NULL, "85", "100 is best"},
-    {"background", MG_OPT_ENUM, 0, 0, "white,black,grey", "white", "what shows where there is no data"},
+    {"background", MG_OPT_STRING, 1, 20, NULL, "#ffffff",
+     "the colour where there is no data: #rrggbb, #rgb, white, black or grey"},
     {"min", MG_OPT_NUMBER, -1e300, 1e300, NULL, NULL, "the sample that is black (default 0, or the type's least)"},
     {"max", MG_OPT_NUMBER, -1e300, 1e300, NULL, NULL, "the sample that is white (default 1, or the type's most)"},
     {0},
@@ -69,6 +66,40 @@ static void sink_end(j_compress_ptr jpeg)
     mg_buf_put(sink->out, sink->piece, sizeof sink->piece - sink->base.free_in_buffer);
 }
 
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+static enum mg_err read_colour(struct mg_span text, uint8_t rgb[3], struct mg_errmsg *err)
+{
+    static const struct {
+        const char *name;
+        uint8_t level;
+    } names[] = {{"white", 255}, {"black", 0}, {"grey", 128}, {"gray", 128}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (mg_span_is(text, names[i].name)) {
+            memset(rgb, names[i].level, 3);
+            return MG_OK;
+        }
+    bool wide = text.len == 7, ok = (wide || text.len == 4) && text.data[0] == '#';
+    for (size_t i = 1; ok && i < text.len; i++)
+        ok = hex(text.data[i]) >= 0;
+    if (!ok)
+        return mg_err_set(err, MG_E_PARAMETER,
+                          "jpg.background is \"%.*s\", expected a colour such as #ffcc00, or white, black or grey",
+                          (int)text.len, text.data);
+    for (size_t i = 0; i < 3; i++)
+        rgb[i] = (uint8_t)(hex(text.data[wide ? 1 + 2 * i : 1 + i]) * 16 + hex(text.data[wide ? 2 + 2 * i : 1 + i]));
+    return MG_OK;
+}
+
+/* Of a grey image the background is grey too (ITU-R BT.601, as JPEG's own luma). */
+static void to_luma(uint8_t rgb[3])
+{
+    rgb[0] = (uint8_t)((299 * rgb[0] + 587 * rgb[1] + 114 * rgb[2] + 500) / 1000);
+}
+
 /* Straight alpha over an opaque colour; two channels become one, four become three. In place. */
 static void flatten(uint8_t *row, int width, int channels, const uint8_t *background)
 {
@@ -86,7 +117,12 @@ static enum mg_err jpg_encode(const struct mg_codec_job *job, struct mg_buf *out
     struct mg_image image;
     mg_image_init(&image, job->value->raster);
     int written = image.alpha ? image.channels - 1 : image.channels;
-    const uint8_t *background = &backgrounds[(int)job->options[1].number].r;
+    uint8_t background[3];
+    enum mg_err e = read_colour(job->options[1].text, background, err);
+    if (e)
+        return e;
+    if (written == 1)
+        to_luma(background);
     struct jpeg_compress_struct jpeg = {0};
     struct catcher catcher;
     struct sink sink;

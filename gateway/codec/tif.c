@@ -16,12 +16,16 @@
 #include <cpl_string.h>
 #include <cpl_vsi.h>
 
-enum { DEFLATE, ZSTD, LZW, UNCOMPRESSED };
-static const char *const compressions[] = {"DEFLATE", "ZSTD", "LZW", "NONE"};
+enum { DEFLATE, ZSTD, LZW, UNCOMPRESSED, LERC };
+static const char *const compressions[] = {"DEFLATE", "ZSTD", "LZW", "NONE", "LERC_DEFLATE"};
+/* Positions in tif_options. */
+enum { COMPRESS, OVERVIEWS, PREDICTOR, MAX_ERROR };
 
 static const struct mg_option tif_options[] = {
-    {"compress", MG_OPT_ENUM, 0, 0, "deflate,zstd,lzw,none", "deflate", "how tiles are compressed"},
+    {"compress", MG_OPT_ENUM, 0, 0, "deflate,zstd,lzw,none,lerc", "deflate", "how tiles are compressed"},
     {"overviews", MG_OPT_BOOL, 0, 0, NULL, "true", "reduced copies for rasters of more than a block"},
+    {"predictor", MG_OPT_BOOL, 0, 0, NULL, "true", "deflate, zstd, lzw: differences of neighbours, not of a palette"},
+    {"max_error", MG_OPT_NUMBER, 0, 1e300, NULL, "0", "lerc: how far a sample may be from its value"},
     {0},
 };
 
@@ -187,15 +191,21 @@ static enum mg_err set_nodata(GDALDatasetH set, const struct mg_raster *raster, 
 
 static char **cog_options(const struct mg_codec_job *job, const struct mg_raster *raster)
 {
-    int compress = (int)job->options[0].number;
+    int compress = (int)job->options[COMPRESS].number;
     bool small = raster->width <= 256 && raster->height <= 256;
     char **options = CSLSetNameValue(NULL, "COMPRESS", compressions[compress]);
     options = CSLSetNameValue(options, "BLOCKSIZE", small ? "256" : "512");
-    options = CSLSetNameValue(options, "OVERVIEWS", job->options[1].number != 0 ? "AUTO" : "NONE");
+    options = CSLSetNameValue(options, "OVERVIEWS", job->options[OVERVIEWS].number != 0 ? "AUTO" : "NONE");
     options = CSLSetNameValue(options, "OVERVIEW_RESAMPLING", raster->n_palette ? "NEAREST" : "AVERAGE");
     options = CSLSetNameValue(options, "BIGTIFF", "NO");
-    if (compress != UNCOMPRESSED)
-        options = CSLSetNameValue(options, "PREDICTOR", raster->n_palette ? "NO" : "YES");
+    if (compress == LERC) {
+        char most[32];
+        snprintf(most, sizeof most, "%.17g", job->options[MAX_ERROR].number);
+        options = CSLSetNameValue(options, "MAX_Z_ERROR", raster->n_palette ? "0" : most);
+    } else if (compress != UNCOMPRESSED) {
+        bool differences = job->options[PREDICTOR].number != 0 && !raster->n_palette;
+        options = CSLSetNameValue(options, "PREDICTOR", differences ? "YES" : "NO");
+    }
     return options;
 }
 

@@ -137,6 +137,7 @@ void vm_open_table(lua_State *L);
 void vm_open_tile(lua_State *L);
 void vm_open_run(lua_State *L);
 void vm_open_encode(lua_State *L);
+void vm_open_frames(lua_State *L);
 void vm_open_map(lua_State *L);  /* part of raster */
 void vm_open_read(lua_State *L); /* read_raster, read_vector: part of raster and table */
 
@@ -156,6 +157,15 @@ struct vm_raster *vm_check_raster(lua_State *L, const char *what, int index);
 void vm_raster_foresee(lua_State *L, const struct mg_raster *like, enum mg_sample sample);
 int vm_raster_colour(lua_State *L);    /* bind_colour.c */
 int vm_raster_hillshade(lua_State *L); /* bind_colour.c */
+
+/* An animation; its rasters live in the userdata's environment. */
+struct vm_frames {
+    size_t n;
+    struct mg_frame list[];
+};
+struct vm_frames *vm_to_frames(lua_State *L, int index);
+/* Of the list of rasters at `list`, with as many delays; raises with "what: " before the sentence. */
+struct vm_frames *vm_push_frames(lua_State *L, const char *what, int list, const int *delays);
 
 struct mg_table *vm_to_table(lua_State *L, int index);
 void vm_push_table(lua_State *L, struct mg_table *table);

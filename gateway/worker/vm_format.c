@@ -19,6 +19,7 @@ enum shape {
     SHAPE_MAP = 'm',
     SHAPE_RASTER = 'r',
     SHAPE_TABLE = 'a',
+    SHAPE_FRAMES = 'F',
     SHAPE_GEOMETRY = 'g',
     SHAPE_BOUNDS = 'b',
     SHAPE_RESPONSE = 'h',
@@ -69,6 +70,7 @@ static void store(lua_State *L, int index, struct mg_buf *out, size_t start, int
     luaL_checkstack(L, 8, "nested too deeply");
     struct vm_raster *raster;
     struct vm_geometry *geometry;
+    struct vm_frames *frames;
     struct mg_table *table;
     size_t len;
     switch (lua_type(L, index)) {
@@ -124,6 +126,17 @@ static void store(lua_State *L, int index, struct mg_buf *out, size_t start, int
             size_t at = begin_blob(out, start), begin = out->len;
             mg_table_store(table, out);
             end_blob(out, at, begin);
+            return;
+        }
+        if ((frames = vm_to_frames(L, index)) != NULL) {
+            mg_buf_char(out, SHAPE_FRAMES);
+            put_u64(out, frames->n);
+            for (size_t i = 0; i < frames->n; i++) {
+                put_u64(out, (uint64_t)frames->list[i].delay_ms);
+                size_t at = begin_blob(out, start), begin = out->len;
+                mg_raster_store(frames->list[i].raster, out);
+                end_blob(out, at, begin);
+            }
             return;
         }
         if ((geometry = vm_to_geometry(L, index)) != NULL) {
@@ -209,6 +222,31 @@ static struct mg_span get_blob(struct reader *r)
     return bytes;
 }
 
+/* At most as many as moon.frames takes. */
+static void load_frames(struct reader *r)
+{
+    enum { MAX_FRAMES = 1000 };
+    lua_State *L = r->L;
+    struct mg_errmsg why = {""};
+    int delays[MAX_FRAMES];
+    uint64_t n, delay;
+    get(r, &n, sizeof n);
+    if (n == 0 || n > MAX_FRAMES)
+        broken(r);
+    lua_createtable(L, (int)n, 0);
+    int list = lua_gettop(L);
+    for (size_t i = 0; i < n; i++) {
+        struct mg_raster *raster = NULL;
+        get(r, &delay, sizeof delay);
+        delays[i] = delay < 60000 ? (int)delay : 60000;
+        vm_check(L, r->what, mg_raster_restore(get_blob(r), &raster, &why), &why);
+        vm_push_raster(L, raster, 0);
+        lua_rawseti(L, list, (int)i + 1);
+    }
+    vm_push_frames(L, r->what, list, delays);
+    lua_remove(L, list);
+}
+
 static void load_value(struct reader *r, int depth)
 {
     lua_State *L = r->L;
@@ -270,6 +308,9 @@ static void load_value(struct reader *r, int depth)
         vm_push_raster(L, raster, 0);
         return;
     }
+    case SHAPE_FRAMES:
+        load_frames(r);
+        return;
     case SHAPE_TABLE: {
         struct mg_table *table = NULL;
         bytes = get_blob(r);

@@ -28,6 +28,7 @@ static const struct {
     {"run", "run"},
     {"load", "run"},
     {"encode", "encode"},
+    {"frames", "frames"},
 };
 /* Names of moon that the core itself has, for the error that lists all. */
 static const char core_names[] = "udf, type, response, try, log, range, nodata, null";
@@ -112,7 +113,8 @@ static int l_open(lua_State *L)
     } groups[] = {
         {"core", vm_open_core},     {"json", vm_open_json},   {"geometry", vm_open_geometry},
         {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
-        {"run", vm_open_run},       {"encode", vm_open_encode}};
+        {"run", vm_open_run},       {"encode", vm_open_encode},
+        {"frames", vm_open_frames}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         if (strcmp(groups[i].name, name) == 0) {

@@ -51,7 +51,7 @@ static void put_geometry(lua_State *L, const struct vm_geometry *g, struct mg_va
     value->table = table;
 }
 
-/* A raster, table or geometry as a value that borrows from the state: true. */
+/* A raster, table, geometry or animation as a value that borrows from the state: true. */
 static bool put_rich(lua_State *L, int index, struct mg_value *value)
 {
     struct vm_geometry *geometry;
@@ -63,6 +63,11 @@ static bool put_rich(lua_State *L, int index, struct mg_value *value)
         value->table = vm_to_table(L, index);
     } else if ((geometry = vm_to_geometry(L, index)) != NULL) {
         put_geometry(L, geometry, value);
+    } else if (vm_to_frames(L, index)) {
+        struct vm_frames *frames = vm_to_frames(L, index);
+        value->shape = MG_SHAPE_FRAMES;
+        value->frames = frames->list;
+        value->n_frames = frames->n;
     } else {
         return false;
     }
@@ -72,7 +77,7 @@ static bool put_rich(lua_State *L, int index, struct mg_value *value)
 /* What makes a plain table one of named results: JSON has a form for a geometry, but none for these. */
 static bool needs_a_file(lua_State *L, int index)
 {
-    return vm_to_raster(L, index) || vm_to_table(L, index);
+    return vm_to_raster(L, index) || vm_to_table(L, index) || vm_to_frames(L, index);
 }
 
 /* One of several results, at the top of the stack; what is pushed stays there until the answer is made. */
@@ -290,7 +295,7 @@ static void finish_value(lua_State *L, int index, int bounds, struct mg_run_resu
     struct mg_buf *got = vm_scratch(L, 0);
     vm_describe(L, index, got);
     vm_raise(L, MG_E_UDF_TYPE,
-             "the UDF returned %s, which cannot be an answer (a raster, table, geometry, string, "
+             "the UDF returned %s, which cannot be an answer (a raster, animation, table, geometry, string, "
              "number, boolean, plain table, table of named results, moon.response or nil can)",
              got->data);
 }
