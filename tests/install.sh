@@ -8,7 +8,7 @@ chmod 755 "$stage"
 DESTDIR=$stage cmake --install "$build" --prefix /opt/moongate >"$stage/log" 2>&1 || { cat "$stage/log"; exit 1; }
 mv "$stage/opt/moongate" "$stage/moved"
 for file in bin/moongate share/moongate/lua/moon share/moongate/udfs/Hello/Hello.lua share/moongate/web/map.html \
-    share/moongate/web/maplibre-gl.mjs share/moongate/data/L7_ETMs.tif; do
+    share/moongate/web/maplibre-gl.mjs share/moongate/data/L7_ETMs.tif share/moongate/lib/libduckdb.so; do
     [ -e "$stage/moved/$file" ] || { echo "not installed: $file"; exit 1; }
     [ ! -L "$stage/moved/$file" ] || { echo "a link into the build: $file"; exit 1; }
 done

@@ -18,6 +18,13 @@ for file in "$root"/gateway/web/*.html "$root"/gateway/web/*.mjs "$root"/gateway
     cmp -s "$file" "$share/web/${file##*/}" || cp "$file" "$share/web/"
 done
 
+# DuckDB's library comes in the npm package of its Node binding; npm installs the one for this machine.
+for library in "$npm"/@duckdb/node-bindings-linux-*/libduckdb.so; do
+    [ -f "$library" ] && ! [ "$library" -ef "$share/lib/libduckdb.so" ] || continue
+    mkdir -p "$share/lib"
+    ln -f "$library" "$share/lib/libduckdb.so" 2>/dev/null || cp "$library" "$share/lib/"
+done
+
 work=$share/.work
 if [ ! -f "$share/data/olinda_dem_utm25s.tif" ]; then
     # A Landsat 7 scene and its elevation model come with Debian's package r-cran-stars; no R is needed.
