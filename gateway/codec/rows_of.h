@@ -35,6 +35,13 @@ MG_MUST_CHECK enum mg_err rows_of_encode(const struct mg_codec_job *job, mg_enco
                                          struct mg_errmsg *err);
 /* The next row; false behind the last. */
 MG_MUST_CHECK enum mg_err rows_of_next(struct rows_of *rows, bool *more, struct mg_errmsg *err);
+/* Before the first row again. */
+static inline void rows_of_rewind(struct rows_of *rows)
+{
+    rows->row = -1;
+    rows->left = 0;
+    rows->batch = 0;
+}
 static inline void rows_of_cell(struct rows_of *rows, int column, struct mg_cell *out)
 {
     mg_cursor_get(rows->cursors[column], rows->row, out);
