@@ -78,10 +78,17 @@ static bool too_many_bands(const struct mg_codec *codec, const struct mg_value *
     return value->shape == MG_SHAPE_RASTER && value->raster && value->raster->bands > codec->max_bands;
 }
 
-static bool tables_only(const struct mg_value *value)
+static bool lacks_geometry(const struct mg_value *value)
+{
+    return value->shape == MG_SHAPE_TABLE && value->table && value->table->geometry < 0;
+}
+
+/* Several results that are the parts of one file: tables, as the format wants them. */
+static bool are_layers(const struct mg_codec *codec, const struct mg_value *value)
 {
     for (size_t i = 0; i < value->n_named; i++)
-        if (value->named[i].value->shape != MG_SHAPE_TABLE)
+        if (value->named[i].value->shape != MG_SHAPE_TABLE ||
+            (codec->needs_geometry && lacks_geometry(value->named[i].value)))
             return false;
     return true;
 }
@@ -90,9 +97,9 @@ bool mg_codec_holds(const struct mg_codec *codec, const struct mg_value *value, 
 {
     if (!(codec->shapes & value->shape) || (codec->tile_only && !tile_call))
         return false;
-    if (value->shape == MG_SHAPE_TABLE && codec->needs_geometry && value->table && value->table->geometry < 0)
+    if (codec->needs_geometry && lacks_geometry(value))
         return false;
-    if (value->shape == MG_SHAPE_NAMED && !codec->any_named && !tables_only(value))
+    if (value->shape == MG_SHAPE_NAMED && !codec->any_named && !are_layers(codec, value))
         return false;
     return !too_many_bands(codec, value);
 }
@@ -130,6 +137,7 @@ enum mg_err mg_codec_refuse(const struct mg_codec *codec, const struct mg_value 
 /* Without any wish: design section 4. */
 static const struct mg_codec *fallback_for(const struct mg_value *value, bool tile_call)
 {
+    const struct mg_codec *mvt = mg_codec_find(MG_SPAN("mvt"));
     switch (value->shape) {
     case MG_SHAPE_RASTER:
         return mg_codec_find(MG_SPAN("png"));
@@ -140,7 +148,7 @@ static const struct mg_codec *fallback_for(const struct mg_value *value, bool ti
     case MG_SHAPE_JSON:
         return mg_codec_find(MG_SPAN("json"));
     case MG_SHAPE_NAMED:
-        return mg_codec_find(tile_call && tables_only(value) ? MG_SPAN("mvt") : MG_SPAN("zip"));
+        return mg_codec_holds(mvt, value, tile_call) ? mvt : mg_codec_find(MG_SPAN("zip"));
     case MG_SHAPE_FRAMES:
         return mg_codec_find(MG_SPAN("apng"));
     }
