@@ -10,6 +10,7 @@ enum mg_err rows_of_open(struct rows_of *rows, const struct mg_table *table, boo
 {
     *rows = (struct rows_of){.table = table, .n = (int)table->schema.n_children, .row = -1};
     mg_buf_init(&rows->moved, 0);
+    mg_buf_init(&rows->cut, 0);
     if (degrees && table->geometry >= 0) {
         if (!table->crs)
             return mg_err_set(
@@ -99,6 +100,7 @@ void rows_of_close(struct rows_of *rows)
     free(rows->cursors);
     free(rows->columns);
     mg_buf_fini(&rows->moved);
+    mg_buf_fini(&rows->cut);
 }
 
 enum mg_err rows_of_next(struct rows_of *rows, bool *more, struct mg_errmsg *err)
@@ -139,6 +141,14 @@ struct mg_span rows_of_geometry(struct rows_of *rows)
     if (mg_wkb_transform(rows->transform, cell.s, &rows->moved, NULL))
         return none;
     return (struct mg_span){rows->moved.data, rows->moved.len};
+}
+
+struct mg_span rows_of_geometry_cut(struct rows_of *rows)
+{
+    struct mg_span wkb = rows_of_geometry(rows);
+    if (wkb.data && mg_wkb_cut_world(wkb, rows->transform != NULL, &rows->cut))
+        return (struct mg_span){rows->cut.data, rows->cut.len};
+    return wkb;
 }
 
 enum mg_err rows_of_encode(const struct mg_codec_job *job, mg_encode_f *of_table, struct mg_buf *out,

@@ -14,7 +14,7 @@ struct rows_of {
     size_t batch;
     int64_t row, left;              /* of the batch */
     struct mg_transform *transform; /* of the geometry to OGC:CRS84; NULL: none needed */
-    struct mg_buf moved;
+    struct mg_buf moved, cut;
 };
 /* `degrees`: the geometry is reprojected; MG_E_NO_CRS when the table has a geometry and no CRS. */
 MG_MUST_CHECK enum mg_err rows_of_open(struct rows_of *rows, const struct mg_table *table,
@@ -60,5 +60,7 @@ static inline void rows_of_put(struct mg_buf *out, const char *data, size_t len)
 #define ROWS_OF_TEXT(out, literal) rows_of_put(out, literal, sizeof(literal) - 1)
 /* The row's geometry, borrowed until the next; empty when it is null or cannot be reprojected. */
 struct mg_span rows_of_geometry(struct rows_of *rows);
+/* The same, cut at the antimeridian. */
+struct mg_span rows_of_geometry_cut(struct rows_of *rows);
 
 #endif

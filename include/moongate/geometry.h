@@ -94,6 +94,9 @@ MG_MUST_CHECK enum mg_err mg_wkb_simplify(struct mg_span wkb, double tolerance, 
                                           struct mg_buf *out, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf *out,
                                       struct mg_errmsg *err);
+/* Degrees cut at the antimeridian (RFC 7946, 3.1.9) into `out`, which is emptied: what lies beyond 180, and with
+ * `unroll` what leaps around the world. False: nothing to cut, or GEOS cannot; the geometry is to be used as it is. */
+bool mg_wkb_cut_world(struct mg_span wkb, bool unroll, struct mg_buf *out);
 /* Polygons of whole-number coordinates made valid on that grid; a (multi)polygon, or a collection with some. */
 MG_MUST_CHECK enum mg_err mg_wkb_valid_on_grid(struct mg_span wkb, struct mg_buf *out, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_wkb_measure(struct mg_span wkb, double *area, double *length, struct mg_errmsg *err);
