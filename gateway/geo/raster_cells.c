@@ -1,8 +1,8 @@
 /* Cells of a grid: where they are in the file, at which scale they are read.
  *
- * Invariant: all that is found for a cell depends on the file, the pixel size, and the cell's place in the endless
- * grid of that pixel size; never on the grid that is read. So a pixel is the same to the last bit
- * in a tile, in its neighbour's margin and in a larger picture. Level, thinning and the width of
+ * Invariant: all that is found for a cell depends on the file, the pixel size, and the cell's place
+ * in the endless grid of that pixel size; never on the grid that is read. So a pixel is the same to
+ * the last bit in a tile, in its neighbour's margin and in a larger picture. Level, thinning and the width of
  * kernels are chosen for each cell (in steps of a 32nd of an octave, so that neighbours mostly
  * agree and kernels are found again). Cost: 9 exact positions a cell. */
 #include "geo/raster_cells.h"
@@ -113,10 +113,12 @@ static void find_focus(struct mg_cells *c, double x0, double y0, double *fx, dou
     enum { SPOTS = 4 };
     const double x1 = x0 + MG_CELL_SIDE, y1 = y0 + MG_CELL_SIDE;
     double best = HUGE_VAL;
-    for (int i = 0; !c->has_spots && i < (SPOTS + 1) * (SPOTS + 1); i++) {
+    enum { N = (SPOTS + 1) * (SPOTS + 1) };
+    for (int i = 0; !c->has_spots && i < N; i++) {
         double *x = &c->spot_x[c->n_spots], *y = &c->spot_y[c->n_spots];
-        *x = (double)c->source->width * (i % (SPOTS + 1)) / SPOTS;
-        *y = (double)c->source->height * (i / (SPOTS + 1)) / SPOTS;
+        int k = (i + N / 2) % N; /* the middle of the file first: it is best when all lie in the cell */
+        *x = (double)c->source->width * (k % (SPOTS + 1)) / SPOTS;
+        *y = (double)c->source->height * (k / (SPOTS + 1)) / SPOTS;
         c->n_spots += to_grid(c, x, y);
     }
     c->has_spots = true;
@@ -180,8 +182,10 @@ static void choose_level(struct mg_cells *c, struct mg_cell *cell)
     double pixels =
         fmin(MG_CELL_SIDE * rx, level->width) * fmin(MG_CELL_SIDE * ry, level->height);
     cell->factor = 1;
-    /* Nearest has no kernel that could grow, and is exact as long as it is not thinned. */
-    double most = c->options->resampling == MG_NEAREST ? HUGE_VAL : MAX_RATIO;
+    /* Nearest and mode have no kernel that could grow, and are exact as long as they are not
+     * thinned. */
+    enum mg_resampling how = c->options->resampling;
+    double most = how == MG_NEAREST || how == MG_MODE ? HUGE_VAL : MAX_RATIO;
     while (fmin(rx, ry) >= (pixels > thin_above_pixels ? 2 : most) && cell->factor < 1 << 20) {
         cell->factor *= 2;
         pixels /= 4;
