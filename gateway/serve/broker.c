@@ -16,6 +16,7 @@
 
 /* What an epoll event belongs to; workers have their id, which starts behind these. */
 enum { EVENT_WAKE, EVENT_ZYGOTE, EVENT_FETCHER, EVENT_WATCH, EVENT_WORKERS };
+enum { TICK_MS = 20 };
 
 int64_t mg_now_us(void)
 {
@@ -24,9 +25,14 @@ int64_t mg_now_us(void)
     return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
 }
 
+/* The broker whose thread this is. */
+static _Thread_local const struct mg_broker *of_thread;
+
 void mg_broker_wake(struct mg_broker *broker)
 {
     uint64_t one = 1;
+    if (of_thread == broker) /* it tells what is finished before it waits again */
+        return;
     if (write(broker->wake, &one, sizeof one) != sizeof one)
         return; /* the counter is full: it is awake */
 }
@@ -281,13 +287,15 @@ void mg_broker_peer(struct mg_broker *broker, enum mg_role role, int fd)
 static void *broker_main(void *context)
 {
     struct mg_broker *broker = context;
-    int64_t next_tick = 0;
+    int64_t next_tick = 0, next_pool_tick = 0;
+    of_thread = broker;
     for (;;) {
         struct epoll_event events[64];
-        int n = epoll_wait(broker->epoll, events, 64, 20);
+        int n = epoll_wait(broker->epoll, events, 64, TICK_MS);
         for (int i = 0; i < n; i++) {
             uint64_t what = events[i].data.u64;
             uint64_t count;
+            broker->tick_due |= what < EVENT_WORKERS;
             if (what == EVENT_WAKE)
                 (void)!read(broker->wake, &count, sizeof count);
             else if (what == EVENT_ZYGOTE)
@@ -299,13 +307,18 @@ static void *broker_main(void *context)
             else
                 mg_pool_event(broker, what);
         }
-        mg_pool_tick(broker);
         tell_finished(broker);
         int64_t now = mg_now_us();
+        if (broker->tick_due || now >= next_pool_tick) {
+            broker->tick_due = false;
+            next_pool_tick = now + TICK_MS * 1000;
+            mg_pool_tick(broker);
+        }
         if (broker->config.tick && now >= next_tick) {
             next_tick = now + 1000000;
             broker->config.tick(broker->config.context);
         }
+        tell_finished(broker);
         if (__atomic_load_n(&broker->stopping, __ATOMIC_ACQUIRE))
             return NULL;
     }

@@ -46,7 +46,8 @@ struct worker {
     unsigned layers;
     struct job *job;
     uint64_t run;              /* id of the current run */
-    int64_t cpu_start_us, deadline_us, since_us;
+    int64_t cpu_start_us;      /* of the run; -1: not read yet */
+    int64_t deadline_us, since_us;
     int64_t runs, calls;       /* in its life; of the current run */
     enum kill_reason killed;
     int big_fd;                /* of the current run; -1 */
@@ -70,6 +71,7 @@ struct mg_broker {
     pthread_t thread;
     int epoll, wake;
     bool stopping;
+    bool tick_due;             /* the broker's thread: something happened that the tick acts upon */
     int zygote, fetcher;       /* links; -1 */
     struct worker *workers;
     unsigned n_workers, n_active, n_parked, n_starting; /* processes; of them running, waiting, not yet ready */
@@ -85,17 +87,23 @@ struct mg_broker {
     char last_error[256];
 };
 
-/* pool.c */
+/* pool.c; events and tick on the broker's thread */
 bool mg_pool_dispatch_locked(struct mg_broker *broker); /* hands queued jobs to workers; true when one was handed */
 void mg_pool_kill_locked(struct mg_broker *broker, struct worker *worker, enum kill_reason reason);
 void mg_pool_event(struct mg_broker *broker, uint64_t worker_id);
 void mg_pool_zygote_event(struct mg_broker *broker);
-void mg_pool_fetcher_event(struct mg_broker *broker);
 void mg_pool_tick(struct mg_broker *broker);
 void mg_pool_zygote_lost_locked(struct mg_broker *broker);
-void mg_pool_fetcher_lost_locked(struct mg_broker *broker);
 void mg_pool_free(struct mg_broker *broker); /* all workers, at the broker's end */
 struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id);
+
+/* The worker takes no more messages: it is ended. */
+void mg_pool_lose_locked(struct mg_broker *broker, struct worker *worker);
+
+/* pool_fetch.c */
+void mg_pool_fetch_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
+void mg_pool_fetcher_event(struct mg_broker *broker);
+void mg_pool_fetcher_lost_locked(struct mg_broker *broker);
 
 /* broker.c */
 void mg_broker_finish_locked(struct mg_broker *broker, struct job *job, struct mg_answer *answer); /* takes answer */

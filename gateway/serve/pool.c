@@ -54,21 +54,26 @@ static void *take_child(struct worker *worker)
     return child;
 }
 
-/* The worker takes no more messages: it is dead, or does not read (then it is ended). Its end is seen as end of file,
- * and by what the zygote says; its run is tried once more. */
-static void lose_locked(struct mg_broker *broker, struct worker *worker)
+/* False: the zygote's buffer is full; the tick tries again. Without a zygote there is nobody to tell. */
+static bool send_kill_locked(struct mg_broker *broker, const struct worker *worker)
 {
     struct mg_msg msg;
+    mg_msg_init(&msg, MG_MSG_KILL);
+    msg.id = worker->id;
+    return broker->zygote < 0 || mg_msg_send(broker->zygote, &msg, NULL, 0) == MG_OK;
+}
+
+/* The worker takes no more messages: it is dead, or does not read (then it is ended). Its end is seen as end of file,
+ * and by what the zygote says; its run is tried once more. */
+void mg_pool_lose_locked(struct mg_broker *broker, struct worker *worker)
+{
     if (worker->gone)
         return;
     worker->gone = true;
     if (worker->sock >= 0)
         shutdown(worker->sock, SHUT_RDWR);
-    if (worker->killed) /* said already */
-        return;
-    mg_msg_init(&msg, MG_MSG_KILL);
-    msg.id = worker->id;
-    worker->kill_unsent = broker->zygote >= 0 && mg_msg_send(broker->zygote, &msg, NULL, 0) != MG_OK;
+    if (!worker->killed) /* else said already */
+        worker->kill_unsent = !send_kill_locked(broker, worker);
 }
 
 /* ---- starting ---------------------------------------------------------------------------------------- */
@@ -157,14 +162,11 @@ static void hand_over_locked(struct mg_broker *broker, struct worker *worker, st
     worker->deadline_us = now + wall_ms * 1000;
     if (job->ask.deadline_us && job->ask.deadline_us < worker->deadline_us)
         worker->deadline_us = job->ask.deadline_us;
-    struct timespec cpu = {0};
-    if (worker->has_clock)
-        clock_gettime(worker->cpu_clock, &cpu);
-    worker->cpu_start_us = (int64_t)cpu.tv_sec * 1000000 + cpu.tv_nsec / 1000;
+    worker->cpu_start_us = -1;
     set_phase(broker, worker, WORKER_BUSY);
     mg_metric_add(MG_M_RUNS, 1);
     if (mg_msg_send(worker->sock, &msg, &job->ask.udf->bundle_fd, attach) != MG_OK)
-        lose_locked(broker, worker);
+        mg_pool_lose_locked(broker, worker);
 }
 
 /* Whether one more process may be started for the job. */
@@ -216,10 +218,7 @@ void mg_pool_kill_locked(struct mg_broker *broker, struct worker *worker, enum k
     if (worker->killed || worker->phase == WORKER_DEAD)
         return;
     worker->killed = reason;
-    struct mg_msg msg;
-    mg_msg_init(&msg, MG_MSG_KILL);
-    msg.id = worker->id;
-    worker->kill_unsent = broker->zygote >= 0 && mg_msg_send(broker->zygote, &msg, NULL, 0) != MG_OK;
+    worker->kill_unsent = !send_kill_locked(broker, worker);
 }
 
 static struct mg_answer *death_answer(const struct mg_broker *broker, const struct worker *worker)
@@ -449,7 +448,7 @@ static void on_need_locked(struct mg_broker *broker, struct worker *worker, cons
     reply.id = msg->id;
     reply.bytes = msg->bytes;
     if (mg_msg_send(worker->sock, &reply, &worker->big_fd, 1) != MG_OK)
-        lose_locked(broker, worker);
+        mg_pool_lose_locked(broker, worker);
 }
 
 /* ---- child runs -------------------------------------------------------------------------------------- */
@@ -516,7 +515,7 @@ void mg_broker_child_done(struct mg_broker *broker, uint64_t worker_id, uint64_t
         msg.bytes = packed.len;
         msg.err = made ? MG_OK : MG_E_NOMEM;
         if (worker->sock < 0 || mg_msg_send(worker->sock, &msg, &fd, made) != MG_OK)
-            lose_locked(broker, worker);
+            mg_pool_lose_locked(broker, worker);
     }
     pthread_mutex_unlock(&broker->lock);
     if (child)
@@ -524,101 +523,6 @@ void mg_broker_child_done(struct mg_broker *broker, uint64_t worker_id, uint64_t
     if (fd >= 0)
         close(fd);
     mg_buf_fini(&packed);
-}
-
-/* ---- remote bytes ------------------------------------------------------------------------------------ */
-
-static void refuse_fetch(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg, const char *why)
-{
-    struct mg_msg reply;
-    mg_msg_init(&reply, MG_MSG_FETCHED);
-    reply.id = msg->id;
-    reply.tag = msg->tag;
-    reply.err = MG_E_FETCH;
-    snprintf(reply.text, sizeof reply.text, "%s", why);
-    if (worker->sock < 0 || mg_msg_send(worker->sock, &reply, NULL, 0) != MG_OK)
-        lose_locked(broker, worker);
-}
-
-static void on_fetch_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
-{
-    if (worker->phase != WORKER_BUSY || msg->id != worker->run) {
-        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
-        return;
-    }
-    struct fetch *slot = NULL;
-    unsigned of_worker = 0;
-    for (struct fetch *f = broker->fetches; f < broker->fetches + FETCHES; f++) {
-        of_worker += f->tag && f->worker == worker->id;
-        slot = !slot && !f->tag ? f : slot;
-    }
-    if (of_worker >= FETCHES_OF_WORKER) { /* ours wait for each: one that does not shall not take all places */
-        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
-        return;
-    }
-    if (broker->fetcher < 0 || !slot) {
-        refuse_fetch(broker, worker, msg, broker->fetcher < 0 ? "the fetcher is being restarted; try again in a second"
-                                                      : "too many remote reads at once");
-        return;
-    }
-    *slot = (struct fetch){.tag = ++broker->next_id, .worker = worker->id, .run = msg->id, .worker_tag = msg->tag};
-    struct mg_msg forward = *msg;
-    forward.tag = slot->tag;
-    memcpy(forward.org, worker->org, sizeof forward.org); /* never what the worker says */
-    mg_metric_add(MG_M_FETCHES, 1);
-    if (mg_msg_send(broker->fetcher, &forward, NULL, 0) != MG_OK) {
-        slot->tag = 0;
-        refuse_fetch(broker, worker, msg, "the fetcher is busy; try again in a second");
-    }
-}
-
-void mg_pool_fetcher_lost_locked(struct mg_broker *broker)
-{
-    if (broker->fetcher < 0)
-        return;
-    close(broker->fetcher);
-    broker->fetcher = -1;
-    for (struct fetch *f = broker->fetches; f < broker->fetches + FETCHES; f++) {
-        struct worker *worker = f->tag ? mg_pool_find(broker, f->worker) : NULL;
-        struct mg_msg msg = {.id = f->run, .tag = f->worker_tag};
-        if (worker && !worker->gone)
-            refuse_fetch(broker, worker, &msg, "the fetcher ended while it read; try again");
-        f->tag = 0;
-    }
-}
-
-void mg_pool_fetcher_event(struct mg_broker *broker)
-{
-    pthread_mutex_lock(&broker->lock);
-    for (;;) {
-        struct mg_msg msg;
-        int fds[MG_MSG_MAX_FDS];
-        size_t n_fds = 0;
-        enum mg_err status = broker->fetcher < 0 ? MG_E_CANCELLED
-                                                 : mg_msg_recv(broker->fetcher, &msg, fds, &n_fds);
-        if (status == MG_E_CANCELLED)
-            break;
-        if (status != MG_OK) {
-            mg_pool_fetcher_lost_locked(broker);
-            break;
-        }
-        for (struct fetch *f = broker->fetches; f < broker->fetches + FETCHES; f++) {
-            if (f->tag != msg.tag || !f->tag)
-                continue;
-            struct worker *worker = mg_pool_find(broker, f->worker);
-            if (worker && worker->run == f->run && worker->sock >= 0) {
-                msg.id = f->run;
-                msg.tag = f->worker_tag;
-                mg_metric_add(MG_M_FETCH_BYTES, (int64_t)msg.bytes);
-                if (mg_msg_send(worker->sock, &msg, fds, n_fds) != MG_OK)
-                    lose_locked(broker, worker);
-            }
-            f->tag = 0;
-            break;
-        }
-        close_fds(fds, n_fds);
-    }
-    pthread_mutex_unlock(&broker->lock);
 }
 
 /* ---- events ------------------------------------------------------------------------------------------ */
@@ -638,51 +542,56 @@ static void on_ready_locked(struct mg_broker *broker, struct worker *worker, con
     worker->has_clock = worker->pid > 0 && clock_getcpuclockid(worker->pid, &worker->cpu_clock) == 0;
 }
 
+static void on_message(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    switch (msg->type) {
+    case MG_MSG_READY:
+        broker->tick_due = true; /* room for the next to start */
+        on_ready_locked(broker, worker, msg);
+        break;
+    case MG_MSG_DONE:
+        on_done(broker, worker, msg);
+        break;
+    case MG_MSG_NEED:
+        on_need_locked(broker, worker, msg);
+        break;
+    case MG_MSG_CALL:
+        on_call(broker, worker, msg);
+        break;
+    case MG_MSG_FETCH:
+        mg_pool_fetch_locked(broker, worker, msg);
+        break;
+    default:
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+    }
+}
+
+/* One message an event: what else there is makes another event, and mostly there is nothing. */
 void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
 {
     void *orphan = NULL;
+    struct mg_msg msg;
+    int fds[MG_MSG_MAX_FDS];
+    size_t n_fds = 0;
     pthread_mutex_lock(&broker->lock);
-    struct worker *worker;
-    while ((worker = mg_pool_find(broker, worker_id)) && worker->sock >= 0) {
-        struct mg_msg msg;
-        int fds[MG_MSG_MAX_FDS];
-        size_t n_fds = 0;
-        enum mg_err status = mg_msg_recv(worker->sock, &msg, fds, &n_fds);
-        if (status == MG_E_CANCELLED)
-            break;
-        if (status != MG_OK) {
-            if (status == MG_E_INVALID)
-                mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
-            lose_locked(broker, worker); /* one that only closed its link shall not run on */
-            worker->gone = true;
-            worker->since_us = mg_now_us();
-            close(worker->sock);
-            worker->sock = -1;
-            orphan = take_child(worker);
-            if (worker->exited)
-                bury_locked(broker, worker);
-            break;
-        }
+    struct worker *worker = mg_pool_find(broker, worker_id);
+    enum mg_err status = worker && worker->sock >= 0 ? mg_msg_recv(worker->sock, &msg, fds, &n_fds)
+                                                     : MG_E_CANCELLED;
+    if (status == MG_OK) {
         close_fds(fds, n_fds); /* workers have nothing to give */
-        switch (msg.type) {
-        case MG_MSG_READY:
-            on_ready_locked(broker, worker, &msg);
-            break;
-        case MG_MSG_DONE:
-            on_done(broker, worker, &msg);
-            break;
-        case MG_MSG_NEED:
-            on_need_locked(broker, worker, &msg);
-            break;
-        case MG_MSG_CALL:
-            on_call(broker, worker, &msg);
-            break;
-        case MG_MSG_FETCH:
-            on_fetch_locked(broker, worker, &msg);
-            break;
-        default:
+        on_message(broker, worker, &msg);
+    } else if (status != MG_E_CANCELLED) {
+        broker->tick_due = true;
+        if (status == MG_E_INVALID)
             mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
-        }
+        mg_pool_lose_locked(broker, worker); /* one that only closed its link shall not run on */
+        worker->gone = true;
+        worker->since_us = mg_now_us();
+        close(worker->sock);
+        worker->sock = -1;
+        orphan = take_child(worker);
+        if (worker->exited)
+            bury_locked(broker, worker);
     }
     mg_pool_dispatch_locked(broker);
     pthread_mutex_unlock(&broker->lock);
@@ -737,9 +646,14 @@ static void check_budget_locked(struct mg_broker *broker, struct worker *worker,
         return;
     }
     struct timespec cpu;
-    if (worker->phase == WORKER_BUSY && worker->has_clock && now - worker->job->started_us > 1000000 &&
-        clock_gettime(worker->cpu_clock, &cpu) == 0 &&
-        (int64_t)cpu.tv_sec * 1000000 + cpu.tv_nsec / 1000 - worker->cpu_start_us > broker->config.cpu_ms * 1000)
+    bool first = worker->cpu_start_us < 0; /* read by the first tick of a run: most runs end before it */
+    if (worker->phase != WORKER_BUSY || !worker->has_clock || (!first && now - job->started_us < 1000000) ||
+        clock_gettime(worker->cpu_clock, &cpu) != 0)
+        return;
+    int64_t cpu_us = (int64_t)cpu.tv_sec * 1000000 + cpu.tv_nsec / 1000;
+    if (first)
+        worker->cpu_start_us = cpu_us;
+    else if (cpu_us - worker->cpu_start_us > broker->config.cpu_ms * 1000)
         mg_pool_kill_locked(broker, worker, KILL_CPU);
 }
 
@@ -772,11 +686,8 @@ void mg_pool_tick(struct mg_broker *broker)
         of_org += strcmp(w->org, broker->org) == 0 && w->phase != WORKER_PARKED;
         if ((w->phase == WORKER_BUSY || w->phase == WORKER_PARKED) && w->job && !w->gone)
             check_budget_locked(broker, w, now);
-        struct mg_msg again;
-        mg_msg_init(&again, MG_MSG_KILL);
-        again.id = w->id;
-        if (w->kill_unsent && (broker->zygote < 0 || mg_msg_send(broker->zygote, &again, NULL, 0) == MG_OK))
-            w->kill_unsent = false;
+        if (w->kill_unsent)
+            w->kill_unsent = !send_kill_locked(broker, w);
         if (w->phase == WORKER_STARTING && !w->gone && now - w->since_us > START_MS * 1000LL)
             mg_pool_kill_locked(broker, w, KILL_STOP);
         bool silent = w->sock < 0 && now - w->since_us > ORPHAN_MS * 1000LL;
