@@ -20,7 +20,7 @@ local function coloured(i) local v = ndvi() return v:where(v:gt(-0.3 + i / 50)):
   udf("Wide", 'return (ndvi() * 20000 + 25000):convert("uint16")');
   udf("One", 'return moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { 1 }, size = { 1, 1 } })');
   udf("Six", 'return moon.read_raster("fd://L7_ETMs.tif")');
-  udf("Big", 'return moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { 1, 2, 3, 4 }, size = { 4096, 4096 } }):convert("uint8")');
+  udf("Big", 'return moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { 1, 2, 3, 4 }, size = { 2048, 2048 } })');
   udf("Film", "local list = {} for k = 1, 4 do list[k] = few(10 * k) end return moon.frames(list, { delay_ms = { 100, 200, 50, 300 } })");
   udf("Clear_Film", "local list = {} for k = 1, 3 do list[k] = coloured(6 * k) end return moon.frames(list, { delay_ms = 120 })");
 }
