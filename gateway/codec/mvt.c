@@ -138,7 +138,7 @@ static struct mg_span geometry_of(struct work *w, int64_t row)
 static inline bool box_of(struct mg_span wkb, struct mg_bounds *out)
 {
     double xy[2];
-    if (wkb.len != 21 || memcmp(wkb.data, "\1\1\0\0", 5) != 0)
+    if (!mg_wkb_plain_point(wkb))
         return mg_wkb_bounds(wkb, out);
     memcpy(xy, wkb.data + 5, 16);
     *out = (struct mg_bounds){xy[0], xy[1], xy[0], xy[1]};

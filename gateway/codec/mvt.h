@@ -84,9 +84,7 @@ bool mvt_grow(void **at, size_t *cap, size_t need, size_t size);
 
 /* One layer as it grows. */
 struct mvt_value {
-    uint64_t hash;
-    uint32_t at, len; /* payload in `payload` */
-    uint8_t tag;      /* field of Tile.Value: 1 string, 3 double, 5 uint, 6 sint, 7 bool */
+    uint32_t hash, at, len; /* its bytes in `values_out`, with tag and length */
 };
 struct mvt_feature {
     uint32_t row, at, len;
@@ -99,10 +97,9 @@ struct mvt_layer {
     uint32_t n_keys;
     struct mvt_value *values;
     size_t n_values, values_cap;
-    uint32_t *slots; /* open addressing; 0: free, else index + 1 */
+    uint64_t *slots; /* open addressing; 0: free, else hash in the upper half and index + 1 */
     size_t n_slots;
-    struct mg_buf payload;
-    size_t value_bytes; /* of the encoded values */
+    struct mg_buf values_out; /* as they go into the tile */
     bool no_memory;
 };
 void mvt_layer_init(struct mvt_layer *layer);
@@ -116,7 +113,7 @@ void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint6
 size_t mvt_layer_bytes(const struct mvt_layer *layer);
 /* Undoes all since the marks were taken. */
 struct mvt_mark {
-    size_t features, n, n_values, payload, value_bytes;
+    size_t features, n, n_values, values_out;
 };
 struct mvt_mark mvt_layer_mark(const struct mvt_layer *layer);
 void mvt_layer_rollback(struct mvt_layer *layer, const struct mvt_mark *mark);

@@ -43,14 +43,14 @@ void mvt_layer_init(struct mvt_layer *layer)
     *layer = (struct mvt_layer){0};
     mg_buf_init(&layer->features, 0);
     mg_buf_init(&layer->keys, 0);
-    mg_buf_init(&layer->payload, 0);
+    mg_buf_init(&layer->values_out, 0);
 }
 
 void mvt_layer_fini(struct mvt_layer *layer)
 {
     mg_buf_fini(&layer->features);
     mg_buf_fini(&layer->keys);
-    mg_buf_fini(&layer->payload);
+    mg_buf_fini(&layer->values_out);
     free(layer->list);
     free(layer->values);
     free(layer->slots);
@@ -102,15 +102,15 @@ static uint64_t hash_bytes(uint8_t tag, const char *data, size_t len)
 
 static bool rehash(struct mvt_layer *layer)
 {
-    size_t n = layer->n_slots ? layer->n_slots * 2 : 1024;
-    uint32_t *slots = calloc(n, sizeof *slots);
+    size_t n = layer->n_slots ? layer->n_slots * 4 : 4096;
+    uint64_t *slots = calloc(n, sizeof *slots);
     if (!slots)
         return false;
     for (size_t i = 0; i < layer->n_values; i++) {
         size_t at = layer->values[i].hash & (n - 1);
         while (slots[at])
             at = (at + 1) & (n - 1);
-        slots[at] = (uint32_t)i + 1;
+        slots[at] = (uint64_t)layer->values[i].hash << 32 | (i + 1);
     }
     free(layer->slots);
     layer->slots = slots;
@@ -118,66 +118,66 @@ static bool rehash(struct mvt_layer *layer)
     return true;
 }
 
-static uint64_t payload_bits(const struct mvt_layer *layer, const struct mvt_value *value)
-{
-    uint64_t bits;
-    memcpy(&bits, layer->payload.data + value->at, 8);
-    return bits;
-}
-
-/* Length of the Tile.Value message. */
-static size_t message_bytes(const struct mvt_layer *layer, const struct mvt_value *value)
-{
-    switch (value->tag) {
-    case 1:
-        return 1 + varint_bytes(value->len) + value->len;
-    case 3:
-        return 9;
-    case 7:
-        return 2;
-    default:
-        return 1 + varint_bytes(payload_bits(layer, value));
-    }
-}
-
-static uint32_t intern(struct mvt_layer *layer, uint8_t tag, const char *data, size_t len)
+/* The number of a value whose bytes in the tile are head and data. */
+static uint32_t intern(struct mvt_layer *layer, uint32_t hash, const char *head, size_t n_head,
+                       const char *data, size_t len)
 {
     if (layer->n_values * 2 >= layer->n_slots && !rehash(layer)) {
         layer->no_memory = true;
         return 0;
     }
-    uint64_t hash = hash_bytes(tag, data, len);
-    size_t slot = hash & (layer->n_slots - 1);
+    size_t slot = hash & (layer->n_slots - 1), all = n_head + len;
     for (; layer->slots[slot]; slot = (slot + 1) & (layer->n_slots - 1)) {
-        const struct mvt_value *value = &layer->values[layer->slots[slot] - 1];
-        if (value->hash == hash && value->tag == tag && value->len == len &&
-            (len == 8 ? memcmp(layer->payload.data + value->at, data, 8) == 0
-                      : len == 0 || memcmp(layer->payload.data + value->at, data, len) == 0))
-            return layer->slots[slot] - 1;
+        uint32_t index = (uint32_t)layer->slots[slot] - 1;
+        const struct mvt_value *value = &layer->values[index];
+        if (layer->slots[slot] >> 32 != hash || value->len != all)
+            continue;
+        const char *at = layer->values_out.data + value->at;
+        if (memcmp(at, head, n_head) == 0 && (len == 0 || memcmp(at + n_head, data, len) == 0))
+            return index;
     }
-    if (!mvt_grow((void **)&layer->values, &layer->values_cap, layer->n_values + 1,
-                  sizeof *layer->values) ||
-        layer->payload.len + len > UINT32_MAX) {
+    char *room = mg_buf_room(&layer->values_out, all);
+    if (!room || layer->values_out.len + all > UINT32_MAX ||
+        !mvt_grow((void **)&layer->values, &layer->values_cap, layer->n_values + 1,
+                  sizeof *layer->values)) {
         layer->no_memory = true;
         return 0;
     }
-    struct mvt_value *value = &layer->values[layer->n_values];
-    *value = (struct mvt_value){
-        .hash = hash, .at = (uint32_t)layer->payload.len, .len = (uint32_t)len, .tag = tag};
-    mg_buf_put(&layer->payload, data, len);
-    if (layer->payload.failed) {
-        layer->no_memory = true;
-        return 0;
-    }
-    size_t message = message_bytes(layer, value);
-    layer->value_bytes += 1 + varint_bytes(message) + message;
-    layer->slots[slot] = (uint32_t)++layer->n_values;
+    layer->values[layer->n_values] =
+        (struct mvt_value){hash, (uint32_t)layer->values_out.len, (uint32_t)all};
+    memcpy(room, head, n_head);
+    if (len)
+        memcpy(room + n_head, data, len);
+    mg_buf_added(&layer->values_out, all);
+    layer->slots[slot] = (uint64_t)hash << 32 | ++layer->n_values;
     return (uint32_t)layer->n_values - 1;
 }
 
+/* A number: tag is the field of Tile.Value (3 double, 5 uint, 6 sint, 7 bool). */
 static uint32_t intern_bits(struct mvt_layer *layer, uint8_t tag, uint64_t bits)
 {
-    return intern(layer, tag, (const char *)&bits, sizeof bits);
+    char head[16] = {0x22}, *at = head + 2; /* Layer.values, its length */
+    *at++ = (char)(tag << 3 | (tag == 3));
+    if (tag == 3) {
+        memcpy(at, &bits, 8);
+        at += 8;
+    } else {
+        at = put_varint(at, bits);
+    }
+    head[1] = (char)(at - head - 2);
+    uint32_t hash = (uint32_t)(mix(bits ^ 0x9E3779B97F4A7C15u, 0xE7037ED1A0B428DBu + tag) >> 8);
+    return intern(layer, hash, head, (size_t)(at - head), NULL, 0);
+}
+
+static uint32_t intern_string(struct mvt_layer *layer, const char *data, size_t len)
+{
+    char head[24], *at = head;
+    *at++ = 0x22;
+    at = put_varint(at, 1 + varint_bytes(len) + len);
+    *at++ = 0x0A;
+    at = put_varint(at, len);
+    return intern(layer, (uint32_t)(hash_bytes(1, data, len) >> 8), head, (size_t)(at - head), data,
+                  len);
 }
 
 static bool is_ascii(struct mg_span s)
@@ -201,18 +201,18 @@ static uint32_t intern_text(struct mvt_layer *layer, struct mg_span s)
     json_t *value = NULL;
     uint32_t index;
     if (is_ascii(s))
-        return intern(layer, 1, s.data ? s.data : "", s.len);
+        return intern_string(layer, s.data ? s.data : "", s.len);
     mg_buf_init(&quoted, 0);
     mg_buf_json_string(&quoted, s.data, s.len);
     /* Unchanged but for the quotes is well-formed. */
     if (!quoted.failed && quoted.len == s.len + 2 && memcmp(quoted.data + 1, s.data, s.len) == 0) {
-        index = intern(layer, 1, s.data, s.len);
+        index = intern_string(layer, s.data, s.len);
     } else if (quoted.failed ||
                mg_json_parse((struct mg_span){quoted.data, quoted.len}, quoted.len, &value, NULL)) {
         layer->no_memory |= quoted.failed;
-        index = intern(layer, 1, "", 0);
+        index = intern_string(layer, "", 0);
     } else {
-        index = intern(layer, 1, json_string_value(value), json_string_length(value));
+        index = intern_string(layer, json_string_value(value), json_string_length(value));
         json_decref(value);
     }
     mg_buf_fini(&quoted);
@@ -237,12 +237,12 @@ uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell)
         return intern_bits(layer, 3, bits);
     case MG_CELL_DATE:
     case MG_CELL_TIMESTAMP:
-        return intern(layer, 1, text, mg_time_text(cell, text));
+        return intern_string(layer, text, mg_time_text(cell, text));
     case MG_CELL_BINARY: { /* base64: a tile's string is UTF-8 */
         struct mg_buf buf;
         mg_buf_init(&buf, 0);
         mg_cell_text(cell, &buf);
-        uint32_t index = intern(layer, 1, buf.data ? buf.data : "", buf.len);
+        uint32_t index = intern_string(layer, buf.data ? buf.data : "", buf.len);
         mg_buf_fini(&buf);
         return index;
     }
@@ -342,13 +342,13 @@ void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint6
 
 size_t mvt_layer_bytes(const struct mvt_layer *layer)
 {
-    return layer->features.len + layer->keys.len + layer->value_bytes;
+    return layer->features.len + layer->keys.len + layer->values_out.len;
 }
 
 struct mvt_mark mvt_layer_mark(const struct mvt_layer *layer)
 {
-    return (struct mvt_mark){layer->features.len, layer->n, layer->n_values, layer->payload.len,
-                             layer->value_bytes};
+    return (struct mvt_mark){layer->features.len, layer->n, layer->n_values,
+                             layer->values_out.len};
 }
 
 void mvt_layer_rollback(struct mvt_layer *layer, const struct mvt_mark *mark)
@@ -356,41 +356,14 @@ void mvt_layer_rollback(struct mvt_layer *layer, const struct mvt_mark *mark)
     while (layer->n_values > mark->n_values) {
         uint32_t index = (uint32_t)layer->n_values;
         size_t slot = layer->values[index - 1].hash & (layer->n_slots - 1);
-        while (layer->slots[slot] != index)
+        while ((uint32_t)layer->slots[slot] != index)
             slot = (slot + 1) & (layer->n_slots - 1);
         layer->slots[slot] = 0;
         layer->n_values--;
     }
     layer->features.len = mark->features;
     layer->n = mark->n;
-    layer->payload.len = mark->payload;
-    layer->value_bytes = mark->value_bytes;
-}
-
-static void put_value(const struct mvt_layer *layer, const struct mvt_value *value,
-                      struct mg_buf *out)
-{
-    size_t message = message_bytes(layer, value);
-    char head[24], *at = head;
-    *at++ = 0x22; /* Layer.values */
-    at = put_varint(at, message);
-    switch (value->tag) {
-    case 1:
-        *at++ = 0x0A;
-        at = put_varint(at, value->len);
-        mg_buf_put(out, head, (size_t)(at - head));
-        mg_buf_put(out, layer->payload.data + value->at, value->len);
-        return;
-    case 3:
-        *at++ = 0x19;
-        memcpy(at, layer->payload.data + value->at, 8);
-        at += 8;
-        break;
-    default:
-        *at++ = (char)(value->tag << 3);
-        at = put_varint(at, payload_bits(layer, value));
-    }
-    mg_buf_put(out, head, (size_t)(at - head));
+    layer->values_out.len = mark->values_out;
 }
 
 static int by_row(const void *a, const void *b)
@@ -426,8 +399,7 @@ void mvt_layer_write(struct mvt_layer *layer, const char *name, int extent, stru
             mg_buf_put(out, layer->features.data + layer->list[i].at, layer->list[i].len);
     }
     mg_buf_put(out, layer->keys.data, layer->keys.len);
-    for (size_t i = 0; i < layer->n_values; i++)
-        put_value(layer, &layer->values[i], out);
+    mg_buf_put(out, layer->values_out.data, layer->values_out.len);
     at = head;
     *at++ = 0x28;
     at = put_varint(at, (uint64_t)extent);
