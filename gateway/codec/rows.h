@@ -5,7 +5,7 @@
 #include "moongate/codec.h"
 
 /* Each exports its rows: const struct mg_codec mg_codec_<file>[], ended by a row without a name. */
-#define MG_CODEC_FILES(X) X(png) X(jpg) X(webp) X(gif) X(apng) X(tif) X(npy) X(geojson) X(json) X(csv) X(html) X(xml) X(svg) X(mvt) X(zip) X(feather) X(excel) X(parquet)
+#define MG_CODEC_FILES(X) X(png) X(jpg) X(webp) X(gif) X(apng) X(tif) X(npy) X(geojson) X(json) X(csv) X(html) X(xml) X(svg) X(mvt) X(zip) X(feather) X(excel) X(ogr) X(parquet)
 
 #define DECLARE(file) extern const struct mg_codec mg_codec_##file[];
 MG_CODEC_FILES(DECLARE)
