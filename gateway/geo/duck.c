@@ -154,7 +154,7 @@ static enum mg_err load(struct mg_errmsg *err)
     if (!find_library())
         return mg_err_set(err, MG_E_UNAVAILABLE,
                           "libduckdb.so is not there: run ./moongate, or install with cmake --install");
-    void *library = dlopen(state.library, RTLD_NOW | RTLD_LOCAL);
+    void *library = dlopen(state.library, RTLD_LAZY | RTLD_LOCAL);
     if (!library)
         return mg_err_set(err, MG_E_UNAVAILABLE, "libduckdb.so cannot be loaded: %s", dlerror());
     void **slot;
@@ -192,8 +192,15 @@ enum mg_err mg_sql_open(struct mg_errmsg *err)
     for (size_t i = 0; code == MG_OK && i < sizeof settings / sizeof *settings; i++)
         if (duck.set_config(config, settings[i][0], settings[i][1]) != 0)
             code = mg_err_set(err, MG_E_UNAVAILABLE, "DuckDB has no setting %s", settings[i][0]);
-    if (code == MG_OK && duck.open_ext(NULL, &state.db, config, &why) != 0) {
-        code = mg_err_set(err, MG_E_UNAVAILABLE, "DuckDB does not open: %.300s", why ? why : "");
+    if (code == MG_OK) {
+        /* Whatever limit it is given, it asks how much memory there is; in the sandbox that fails where it reads of
+         * cgroups, and ends the process. This variable is asked first. */
+        char megabytes[32];
+        snprintf(megabytes, sizeof megabytes, "%zuM", memory_bytes() >> 20);
+        setenv("SLURM_MEM_PER_NODE", megabytes, 1);
+        if (duck.open_ext(NULL, &state.db, config, &why) != 0)
+            code = mg_err_set(err, MG_E_UNAVAILABLE, "DuckDB does not open: %.300s", why ? why : "");
+        unsetenv("SLURM_MEM_PER_NODE");
         duck.free(why);
     }
     duck.destroy_config(&config);

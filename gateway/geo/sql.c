@@ -433,9 +433,17 @@ static enum mg_err run(struct duck_con *con, const struct mg_sql_query *query, s
     return code;
 }
 
+static bool ran;
+
+bool mg_sql_ran(void)
+{
+    return ran;
+}
+
 enum mg_err mg_sql_run(const struct mg_sql_query *query, struct mg_table **out, struct mg_errmsg *err)
 {
     struct duck_con *con;
+    ran = true;
     enum mg_err code = duck_ready(&con, err);
     if (code == MG_OK)
         code = duck_do(con, "BEGIN", err);

@@ -13,6 +13,7 @@
 #include "moongate/memfd.h"
 #include "moongate/msg.h"
 #include "moongate/raster_read.h"
+#include "moongate/sql.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,6 +26,7 @@
 #include <unistd.h>
 
 enum {
+    SQL_FOLDERS = 40, /* more than struct mg_files has mounts */
     BUNDLES = 32,
     BUNDLE_MAX = 64 << 20,
     FILE_MAX = 1 << 30,
@@ -381,6 +383,7 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
                 : fail(&result, MG_E_CONFLICT, "the worker does not have the UDF's code any more");
     else {
         mg_vm_run(w->vm, &request, (struct mg_span){w->bundles[0].at, w->bundles[0].len}, &result);
+        result.retire = result.retire || mg_sql_ran();
         compress_body(w, &request, &result);
         if (request.result_bytes > 0 && result.body.len > (uint64_t)request.result_bytes) {
             enum mg_err err =
@@ -406,11 +409,36 @@ static int open_folder(const char *org_dir, const char *name, char *path, size_t
     return n < 0 || (size_t)n >= size ? -1 : open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
+/* SQL may read what the rest of a run may. What it writes (Parquet) goes through a memfd, which only now can be made;
+ * it is empty, and costs nothing where there is no SQL. */
+static enum mg_err lend_to_sql(struct worker *w, int *output_fd, struct mg_errmsg *err)
+{
+    static char paths[SQL_FOLDERS][4096];
+    const char *folders[SQL_FOLDERS + 1] = {NULL};
+    int dirs[SQL_FOLDERS], n = 0;
+    dirs[n++] = w->files.cache_dirfd;
+    for (size_t i = 0; i < w->files.n_mounts; i++)
+        dirs[n++] = w->files.mounts[i].dirfd;
+    for (int i = 0; i < n; i++) {
+        char link[64];
+        snprintf(link, sizeof link, "/proc/self/fd/%d", dirs[i]);
+        ssize_t len = readlink(link, paths[i], sizeof paths[i] - 1);
+        if (len <= 0)
+            return mg_err_set(err, MG_E_IO, "cannot name an open folder: %s", strerror(errno));
+        paths[i][len] = 0;
+        folders[i] = paths[i];
+    }
+    *output_fd = memfd_create("moongate-sql", MFD_CLOEXEC);
+    if (*output_fd < 0)
+        return mg_err_set(err, MG_E_IO, "cannot make shared memory: %s", strerror(errno));
+    return mg_sql_confine(folders, *output_fd, err);
+}
+
 static enum mg_err confine(struct worker *w, const struct worker_start *start, unsigned *layers,
                            struct mg_errmsg *err)
 {
     static char fd_dir[4096], cache_dir[4096], scratch_dir[4096];
-    int keep[2 + 33];
+    int keep[3 + 33], output_fd = -1;
     size_t n = 0;
     int dirfd = open_folder(start->org_dir, "fd", fd_dir, sizeof fd_dir);
     w->files.cache_dirfd = open_folder(start->org_dir, "cache", cache_dir, sizeof cache_dir);
@@ -428,13 +456,17 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     keep[n++] = w->files.cache_dirfd;
     for (size_t i = 0; i < w->files.n_mounts; i++)
         keep[n++] = w->files.mounts[i].dirfd;
+    enum mg_err code = lend_to_sql(w, &output_fd, err);
+    if (code != MG_OK)
+        return code;
+    keep[n++] = output_fd;
     /* Where GDAL and others put what they must write by name. */
     setenv("TMPDIR", scratch_dir, 1);
     setenv("CPL_TMPDIR", scratch_dir, 1);
 
     struct mg_vm_host host = {
         .context = w, .call = host_call, .fetch = host_fetch, .files = &w->files};
-    enum mg_err code = mg_vm_new(&host, &w->vm, err);
+    code = mg_vm_new(&host, &w->vm, err);
     if (code != MG_OK)
         return code;
     watch_faults(w->vm);

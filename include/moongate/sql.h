@@ -22,6 +22,9 @@ MG_MUST_CHECK enum mg_err mg_sql_open(struct mg_errmsg *err);
  * output (-1: a file in TMPDIR). A worker cannot make a memfd itself. */
 MG_MUST_CHECK enum mg_err mg_sql_confine(const char *const *folders, int output_fd, struct mg_errmsg *err);
 
+/* Whether a statement of an author's has run in this process: it should serve nobody else. */
+bool mg_sql_ran(void);
+
 enum mg_sql_kind { MG_SQL_NULL, MG_SQL_BOOL, MG_SQL_INT, MG_SQL_DOUBLE, MG_SQL_STRING, MG_SQL_WKB, MG_SQL_LIST };
 struct mg_sql_value {
     enum mg_sql_kind kind;
