@@ -51,6 +51,11 @@ static void test_values(void **state)
         mg_codec_csv, table, "safe=1",
         "g,i,d,b,t\r\n\"LINESTRING(0 0,1.1 2)\",-9007199254740993,-0.1,false,1969-12-31\r\n",
         "geometry is WKT in its own CRS; safe leaves numbers alone");
+    expect_text(mg_codec_csv, table, "columns=d,i", "d,i\r\n-0.1,-9007199254740993\r\n", "columns by name");
+    mg_table_unref(&table);
+    maker_init(&maker, NULL, "a:i b:g");
+    table = maker_finish(&maker);
+    expect_text(mg_codec_csv, table, NULL, "a,b\r\n", "no rows are a header");
     mg_table_unref(&table);
 }
 

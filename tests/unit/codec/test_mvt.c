@@ -522,7 +522,7 @@ static struct mg_table *many_points(int n, struct mg_bounds in)
     maker_init(&maker, "EPSG:4326", "geometry:g id:i name:s");
     mg_buf_init(&wkb, 0);
     for (int i = 0; i < n; i++) {
-        char name[24];
+        char name[32];
         wkb.len = 0;
         mg_wkb_point(in.xmin + (in.xmax - in.xmin) * rand() / RAND_MAX,
                      in.ymin + (in.ymax - in.ymin) * rand() / RAND_MAX, &wkb);
