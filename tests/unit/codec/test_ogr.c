@@ -219,7 +219,7 @@ static void compare_value(OGRFeatureH feature, int field, const struct mg_cell *
         break;
     case MG_CELL_STRING:
     case MG_CELL_NESTED:
-        if (strlen(cell->s.data) == cell->s.len || cell->type == MG_CELL_NESTED)
+        if (!memchr(cell->s.data, '\0', cell->s.len))
             assert_memory_equal(OGR_F_GetFieldAsString(feature, field), cell->s.data, cell->s.len);
         break;
     case MG_CELL_BINARY: {
