@@ -2,7 +2,8 @@
  *
  * All frames share one kind of picture: a palette while all of them have at most 256 colours, else RGB or RGBA. A frame
  * after the first is only the part that changed. A reader that knows no animation shows the first frame. Two passes over
- * the frames: colours, then data; two canvases are held. Measured for ten frames of 256x256 with a palette: 5 ms. */
+ * the frames: colours, then data; two canvases are held. Measured for 256x256: one frame 1 ms; ten that change everywhere
+ * 13 ms with a palette, 21 ms as RGB. */
 #include "moongate/codec.h"
 
 #include "colours.h"

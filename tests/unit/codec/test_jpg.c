@@ -47,7 +47,8 @@ static void check(const char *sentence, struct mg_raster *raster, const char *op
 static void test_pixels(void **state)
 {
     (void)state;
-    static const uint8_t white[3] = {255, 255, 255}, black[3] = {0, 0, 0};
+    static const uint8_t white[3] = {255, 255, 255}, black[3] = {0, 0, 0}, orange[3] = {255, 136, 0},
+                         grey[3] = {156, 156, 156}; /* orange's luma */
     static const struct {
         int bands, flags;
         const char *option, *text;
@@ -71,6 +72,23 @@ static void test_pixels(void **state)
     memset(raster->mask, 0, 64 * 32);
     check("holes are white", raster, NULL, NULL, white, 1, 2);
     check("holes are black when asked", raster, "background", "black", black, 1, 2);
+    check("a grey picture shows a colour as grey", raster, "background", "#ff8800", grey, 1, 2);
+    mg_raster_unref(&raster);
+    raster = make_raster(64, 64, 3, false, FEW_COLOURS);
+    assert_int_equal(mg_raster_need_mask(raster, NULL), MG_OK);
+    for (int band = 0; band < 3; band++)
+        memset(raster->mask + band * 64 * 64, 0, 64 * 32);
+    check("holes show a colour", raster, "background", "#ff8800", orange, 3, 4);
+    check("also a short one", raster, "background", "#F80", orange, 3, 4);
+    static const char *const wrong[] = {"ff8800", "#ff880", "#gg8800", "#ff88000", "mauve"};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        struct mg_buf file;
+        struct mg_errmsg err = {""};
+        mg_buf_init(&file, 0);
+        assert_int_equal(encode_with("jpg", raster, "background", wrong[i], &file, &err), MG_E_PARAMETER);
+        assert_non_null(strstr(err.text, wrong[i]));
+        mg_buf_fini(&file);
+    }
     mg_raster_unref(&raster);
 }
 
