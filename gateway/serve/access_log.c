@@ -3,6 +3,7 @@
 
 #include "moongate/log.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
@@ -16,6 +17,7 @@ static struct {
     pthread_mutex_t lock;
     int fd; /* -1: off */
     bool is_pipe; /* or a terminal or socket: what may make a writer wait */
+    const char *path; /* of a file; NULL: standard error */
     size_t next_flush;
     struct mg_buf lines;
 } access_log = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1, .next_flush = FLUSH_BYTES};
@@ -24,6 +26,7 @@ void mg_access_log_open(const char *path, bool quiet)
 {
     if (path && strcmp(path, "off") == 0)
         return;
+    access_log.path = path;
     if (path)
         access_log.fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
     else if (!quiet)
@@ -32,6 +35,19 @@ void mg_access_log_open(const char *path, bool quiet)
     access_log.is_pipe = access_log.fd >= 0 && fstat(access_log.fd, &st) == 0 && !S_ISREG(st.st_mode);
     if (path && access_log.fd < 0)
         mg_log_error("cannot open the access log %s", path);
+}
+
+void mg_access_log_reopen(void)
+{
+    if (!access_log.path || access_log.fd < 0)
+        return;
+    mg_access_log_flush();
+    int fd = open(access_log.path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+    /* Under the number of the old one: a thread that writes just now writes to one of the two. */
+    if (fd < 0 || dup3(fd, access_log.fd, O_CLOEXEC) < 0)
+        mg_log_error("cannot open the access log %s again, the old one stays: %s", access_log.path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
 }
 
 /* The loops write here: never waits. A reader of a pipe that sleeps costs lines, a full disk too; not the server. */

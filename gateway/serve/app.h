@@ -119,7 +119,8 @@ MG_MUST_CHECK bool mg_recall_answer(struct mg_app *app, struct mg_http_request *
 void mg_recall_put(const struct mg_exchange *exchange, const struct mg_reply *reply);
 
 /* access_log.c */
-void mg_access_log_open(const char *path, bool quiet);
+void mg_access_log_open(const char *path, bool quiet); /* keeps path */
+void mg_access_log_reopen(void); /* its file was moved away */
 void mg_access_log(const struct mg_http_request *request, const char *id, const struct mg_udf *udf, int status,
                    uint64_t bytes);
 void mg_access_log_flush(void);

@@ -139,6 +139,7 @@ static bool obey(int control, struct mg_app *app, struct mg_http_server *http, u
             mg_log_debug("the master does not listen");
         break;
     case MG_MSG_RELOAD:
+        mg_access_log_reopen();
         if (mg_http_reload(http, n_fds == 2 ? fds : NULL, &err) != MG_OK)
             mg_log_error("certificate not changed: %s", err.text);
         break;

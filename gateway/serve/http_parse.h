@@ -54,10 +54,10 @@ enum http_parse http_chunked_read(struct http_chunked *chunked, char *data, size
  * Broken input counts what was seen: the decoder will refuse it. */
 size_t http_hpack_count(const uint8_t *block, size_t len, size_t limit);
 
-/* "PROXY TCP4 1.2.3.4 5.6.7.8 11 22\r\n". DONE: *bytes is its length; *known is false for UNKNOWN.
- */
-enum http_parse http_parse_proxy_line(const char *data, size_t len, size_t *bytes,
-                                      struct mg_address *client, bool *known);
+/* What a trusted proxy may say first: "PROXY TCP4 1.2.3.4 5.6.7.8 11 22\r\n", or the same in version 2's binary
+ * form. DONE: *bytes is its length, 0 where there is none; *known says whether it names the client. */
+enum http_parse http_parse_proxy(const char *data, size_t len, size_t *bytes,
+                                 struct mg_address *client, bool *known);
 
 /* What the trusted proxies say of the client. */
 struct http_forwarded {

@@ -1,11 +1,12 @@
-/* What proxies say of the client: the PROXY line (version 1), Forwarded (RFC 7239), X-Forwarded-*.
+/* What proxies say of the client: the PROXY protocol (version 1, a line, and 2, binary), Forwarded
+ * (RFC 7239), X-Forwarded-*.
  * Only a trusted peer is listened to; the caller sees to that. */
 #include "http_parse.h"
 
 #include <strings.h>
 
-enum http_parse http_parse_proxy_line(const char *data, size_t len, size_t *bytes,
-                                      struct mg_address *client, bool *known)
+static enum http_parse parse_line(const char *data, size_t len, size_t *bytes,
+                                  struct mg_address *client, bool *known)
 {
     enum { LONGEST = 107 }; /* of the specification */
     const char *lf = memchr(data, '\n', len < LONGEST ? len : LONGEST);
@@ -31,6 +32,52 @@ enum http_parse http_parse_proxy_line(const char *data, size_t len, size_t *byte
         return HTTP_PARSE_BAD;
     }
     *known = true;
+    return HTTP_PARSE_DONE;
+}
+
+/* Version 2: signature, version and command, family and transport, length, addresses, then records that are passed
+ * over. */
+static enum http_parse parse_binary(const char *data, size_t len, size_t *bytes,
+                                    struct mg_address *client, bool *known)
+{
+    enum { HEAD = 16, LONGEST = 4096, LOCAL = 0x20, PROXY = 0x21, TCP4 = 0x11, TCP6 = 0x21 };
+    static const uint8_t mapped[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    const uint8_t *at = (const uint8_t *)data;
+    if (len < HEAD) {
+        return HTTP_PARSE_MORE;
+    }
+    size_t rest = (size_t)at[14] << 8 | at[15];
+    bool tcp4 = at[12] == PROXY && at[13] == TCP4, tcp6 = at[12] == PROXY && at[13] == TCP6;
+    if ((at[12] != LOCAL && at[12] != PROXY) || rest > LONGEST || (tcp4 && rest < 12) || (tcp6 && rest < 36)) {
+        return HTTP_PARSE_BAD;
+    }
+    if (len < HEAD + rest) {
+        return HTTP_PARSE_MORE;
+    }
+    *bytes = HEAD + rest;
+    *known = tcp4 || tcp6; /* else the proxy's own check of health, or what has no address */
+    if (tcp4) {
+        memcpy(client->bytes, mapped, sizeof mapped);
+        memcpy(client->bytes + 12, at + HEAD, 4);
+    } else if (tcp6) {
+        memcpy(client->bytes, at + HEAD, 16);
+    }
+    return HTTP_PARSE_DONE;
+}
+
+enum http_parse http_parse_proxy(const char *data, size_t len, size_t *bytes,
+                                 struct mg_address *client, bool *known)
+{
+    static const char line[] = "PROXY ", binary[] = "\r\n\r\n\0\r\nQUIT\n";
+    enum { LINE = sizeof line - 1, BINARY = sizeof binary - 1 };
+    *bytes = 0;
+    *known = false;
+    if (len > 0 && memcmp(data, line, len < LINE ? len : LINE) == 0) {
+        return len < LINE ? HTTP_PARSE_MORE : parse_line(data, len, bytes, client, known);
+    }
+    if (len > 0 && memcmp(data, binary, len < BINARY ? len : BINARY) == 0) {
+        return len < BINARY ? HTTP_PARSE_MORE : parse_binary(data, len, bytes, client, known);
+    }
     return HTTP_PARSE_DONE;
 }
 

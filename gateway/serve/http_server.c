@@ -138,7 +138,37 @@ static int begins(const h2o_buffer_t *input, const char *text, size_t len)
     return memcmp(input->bytes, text, n) != 0 ? 0 : n == len ? 1 : 2;
 }
 
-/* The first bytes: a PROXY line of a trusted peer, then TLS, HTTP/2 with prior knowledge or HTTP/1.
+/* What a trusted peer says of its client before anything else. False: more is needed, or it is closed. */
+static bool read_proxy(struct http_conn *c)
+{
+    h2o_socket_t *sock = c->sock;
+    size_t bytes;
+    struct mg_address client;
+    bool known;
+    enum http_parse r = http_parse_proxy(sock->input->bytes, sock->input->size, &bytes, &client, &known);
+    if (r == HTTP_PARSE_MORE) {
+        return false;
+    }
+    if (r == HTTP_PARSE_BAD) {
+        http_conn_condemn(c);
+        h2o_socket_close(sock);
+        return false;
+    }
+    h2o_buffer_consume(&sock->input, bytes);
+    c->proxy_line_read = true;
+    if (known) {
+        c->peer = client;
+        c->trusted = false; /* the client speaks now, and it is not the proxy */
+        if (!take_place(c)) {
+            http_conn_condemn(c);
+            h2o_socket_close(sock);
+            return false;
+        }
+    }
+    return sock->input->size > 0;
+}
+
+/* The first bytes: a PROXY header of a trusted peer, then TLS, HTTP/2 with prior knowledge or HTTP/1.
  * Clear text on a TLS port is HTTP/1 that is sent to https. */
 static void on_first_read(h2o_socket_t *sock, const char *err)
 {
@@ -147,40 +177,8 @@ static void on_first_read(h2o_socket_t *sock, const char *err)
         h2o_socket_close(sock);
         return;
     }
-    if (c->trusted && !c->proxy_line_read) {
-        int proxy = begins(sock->input, "PROXY ", 6);
-        if (proxy == 2) {
-            return;
-        }
-        if (proxy == 1) {
-            size_t bytes;
-            struct mg_address client;
-            bool known;
-            enum http_parse r = http_parse_proxy_line(sock->input->bytes, sock->input->size, &bytes,
-                                                      &client, &known);
-            if (r == HTTP_PARSE_MORE) {
-                return;
-            }
-            if (r == HTTP_PARSE_BAD) {
-                http_conn_condemn(c);
-                h2o_socket_close(sock);
-                return;
-            }
-            h2o_buffer_consume(&sock->input, bytes);
-            if (known) {
-                c->peer = client;
-                c->trusted = false; /* the client speaks now, and it is not the proxy */
-                if (!take_place(c)) {
-                    http_conn_condemn(c);
-                    h2o_socket_close(sock);
-                    return;
-                }
-            }
-        }
-        c->proxy_line_read = true;
-        if (sock->input->size == 0) {
-            return;
-        }
+    if (c->trusted && !c->proxy_line_read && !read_proxy(c)) {
+        return;
     }
     if (c->tls) {
         c->redirect = sock->input->bytes[0] >= 'A' &&

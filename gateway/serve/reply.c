@@ -341,7 +341,8 @@ static bool inflate_body(struct mg_exchange *exchange, const struct mg_answer *a
 
 static void put_type(const struct mg_exchange *exchange, struct mg_reply *reply, const struct mg_answer *answer)
 {
-    mg_reply_header(reply, "content-type", mg_span(answer->mime ? answer->mime : "application/octet-stream"));
+    const char *none = answer->empty && !mg_answer_bytes(answer) ? "text/plain; charset=utf-8" : "application/octet-stream";
+    mg_reply_header(reply, "content-type", mg_span(answer->mime && *answer->mime ? answer->mime : none));
     const struct mg_codec *codec = answer->codec ? mg_codec_find(mg_span(answer->codec)) : NULL;
     if (codec && !exchange->tile_call)
         mg_reply_headerf(reply, "content-disposition", "inline; filename=\"%s.%s\"", exchange->udf->name,

@@ -220,6 +220,21 @@ static void on_gone(struct mg_http_request *request)
     mg_exchange_unref(exchange);
 }
 
+/* Fused-Recursion: how many runs of UDFs, here or elsewhere, wait for this one. */
+static enum mg_err check_depth(struct mg_span depth, struct mg_errmsg *err)
+{
+    bool number = depth.len > 0;
+    for (size_t i = 0; i < depth.len; i++)
+        number = number && isdigit((unsigned char)depth.data[i]);
+    if (depth.data && !number)
+        return mg_err_set(err, MG_E_PARAMETER, "Fused-Recursion: a whole number is expected, not \"%.*s\"",
+                          depth.len < 40 ? (int)depth.len : 40, depth.data);
+    if (depth.len > 9 || tile_part(depth) > MG_MAX_DEPTH)
+        return mg_err_set(err, MG_E_DEPTH, "Fused-Recursion: UDFs may call each other at most %d deep",
+                          MG_MAX_DEPTH);
+    return MG_OK;
+}
+
 /* exchange->udf is set. */
 static void run(struct mg_exchange *exchange, struct mg_span extension, bool tiles, struct mg_span z, struct mg_span x,
                 struct mg_span y)
@@ -241,10 +256,10 @@ static void run(struct mg_exchange *exchange, struct mg_span extension, bool til
         }
     }
     struct mg_span depth = mg_http_header(exchange->request, "fused-recursion");
-    if (tile_part(depth) > MG_MAX_DEPTH || depth.len > 9) {
+    enum mg_err depth_status = check_depth(depth, &err);
+    if (depth_status) {
         wishes_fini(&wishes);
-        mg_err_set(&err, MG_E_DEPTH, "Fused-Recursion: UDFs may call each other at most %d deep", MG_MAX_DEPTH);
-        mg_reply_error(exchange, MG_E_DEPTH, err.text, (struct mg_span){0});
+        mg_reply_error(exchange, depth_status, err.text, (struct mg_span){0});
         return;
     }
     struct mg_ask ask = {.org = "local", .udf = exchange->udf, .mode = MG_RUN_ANSWER, .base_url = app->base_url,

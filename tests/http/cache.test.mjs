@@ -165,14 +165,15 @@ test("a client that goes away cancels its run, over HTTP/1.1 and HTTP/2", async 
   const cancelled = () => server.metric("moongate_runs_cancelled_total");
   const busyWorkers = () => server.metric("moongate_workers_busy");
   const start = await cancelled();
+  const begun = await runs();
   const call = http.get(`${server.url}/${server.udfs.Endless}/run?a=1`).on("error", () => {});
-  await until(async () => await busyWorkers() >= 1, "the run has begun");
+  await until(async () => await runs() > begun && await busyWorkers() >= 1, "the run has begun");
   call.destroy();
   await until(async () => await cancelled() === start + 1, "it is cancelled");
   const http2 = await import("node:http2");
   const session = http2.connect(server.tlsUrl, { rejectUnauthorized: false });
   const stream = session.request({ ":path": `/${server.udfs.Endless}/run?a=2` }).on("error", () => {});
-  await until(async () => await busyWorkers() >= 1, "the run has begun");
+  await until(async () => await runs() > begun + 1 && await busyWorkers() >= 1, "the run has begun");
   stream.close(http2.constants.NGHTTP2_CANCEL);
   await until(async () => await cancelled() === start + 2, "it is cancelled");
   session.close();

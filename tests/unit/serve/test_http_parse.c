@@ -166,6 +166,56 @@ static void test_hpack_count(void **state)
     assert_int_equal(http_hpack_count(many, sizeof many, 108), 108);
 }
 
+#define V2 "\r\n\r\n\0\r\nQUIT\n"
+#define V2_ROW(literal) literal, sizeof literal - 1
+
+static void test_proxy_binary(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *bytes;
+        size_t len;
+        enum http_parse result;
+        size_t used;
+        const char *client, *why;
+    } rows[] = {
+        {V2_ROW(V2 "\x21\x11\0\x0c\xc0\0\2\7\x7f\0\0\1\0\1\0\2GET /"), HTTP_PARSE_DONE, 28, "192.0.2.7", "IPv4"},
+        {V2_ROW(V2 "\x21\x11\0\x10\xc0\0\2\7\x7f\0\0\1\0\1\0\2\4\0\1x"), HTTP_PARSE_DONE, 32, "192.0.2.7",
+         "a record behind the addresses"},
+        {V2_ROW(V2 "\x21\x21\0\x24 \1\r\xb8\0\0\0\0\0\0\0\0\0\0\0\2"
+                   "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1\0\1\0\2"), HTTP_PARSE_DONE, 52, "2001:db8::2", "IPv6"},
+        {V2_ROW(V2 "\x20\0\0\0GET"), HTTP_PARSE_DONE, 16, NULL, "LOCAL: the proxy's own check"},
+        {V2_ROW(V2 "\x20\x11\0\x0c\xc0\0\2\7\x7f\0\0\1\0\1\0\2"), HTTP_PARSE_DONE, 28, NULL, "LOCAL with addresses"},
+        {V2_ROW(V2 "\x21\0\0\0"), HTTP_PARSE_DONE, 16, NULL, "PROXY without a family"},
+        {V2_ROW(V2 "\x21\x31\0\2xx"), HTTP_PARSE_DONE, 18, NULL, "a local socket has no address"},
+        {V2_ROW("\r\n\r"), HTTP_PARSE_MORE, 0, NULL, "part of the signature"},
+        {V2_ROW(V2), HTTP_PARSE_MORE, 0, NULL, "the signature alone"},
+        {V2_ROW(V2 "\x21\x11\0\x0c\xc0\0\2\7"), HTTP_PARSE_MORE, 0, NULL, "half an address"},
+        {V2_ROW("\r\nGET /"), HTTP_PARSE_DONE, 0, NULL, "an empty line before a request"},
+        {V2_ROW(V2 "\x21\x11\0\x0b\xc0\0\2\7\x7f\0\0\1\0\1\0"), HTTP_PARSE_BAD, 0, NULL, "too short for IPv4"},
+        {V2_ROW(V2 "\x21\x21\0\x0c\xc0\0\2\7\x7f\0\0\1\0\1\0\2"), HTTP_PARSE_BAD, 0, NULL, "too short for IPv6"},
+        {V2_ROW(V2 "\x11\x11\0\0"), HTTP_PARSE_BAD, 0, NULL, "another version"},
+        {V2_ROW(V2 "\x22\x11\0\0"), HTTP_PARSE_BAD, 0, NULL, "an unknown command"},
+        {V2_ROW(V2 "\x21\x11\xff\xff"), HTTP_PARSE_BAD, 0, NULL, "64 kB of records"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        size_t used = 99;
+        struct mg_address client;
+        bool known = true;
+        char *exact = malloc(rows[i].len), text[48] = ""; /* a read behind it shows under ASan */
+        memcpy(exact, rows[i].bytes, rows[i].len);
+        enum http_parse r = http_parse_proxy(exact, rows[i].len, &used, &client, &known);
+        free(exact);
+        if (r == HTTP_PARSE_DONE && known) {
+            mg_address_print(&client, text, sizeof text);
+        }
+        if (r != rows[i].result || (r == HTTP_PARSE_DONE && used != rows[i].used) ||
+            strcmp(text, rows[i].client ? rows[i].client : "") != 0) {
+            fail_msg("%s: %d, %zu bytes, %s", rows[i].why, r, used, text);
+        }
+    }
+}
+
 static void test_proxy_line(void **state)
 {
     (void)state;
@@ -182,24 +232,27 @@ static void test_proxy_line(void **state)
         {"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\n", HTTP_PARSE_BAD, false, "a bare LF"},
         {"PROXY TCP4 1.2.3 5.6.7.8 1 2\r\n", HTTP_PARSE_BAD, false, "no address"},
         {"PROXY UDP4 1.2.3.4 5.6.7.8 1 2\r\n", HTTP_PARSE_BAD, false, "another protocol"},
-        {"PROXY\r\n", HTTP_PARSE_BAD, false, "nothing said"},
+        {"PROXY \r\n", HTTP_PARSE_BAD, false, "nothing said"},
+        {"PRO", HTTP_PARSE_MORE, false, "perhaps one"},
+        {"PROPFIND / HTTP/1.1\r\n", HTTP_PARSE_DONE, false, "none: a request"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         size_t bytes = 0;
         struct mg_address client;
         bool known = false;
         enum http_parse r =
-            http_parse_proxy_line(rows[i].line, strlen(rows[i].line), &bytes, &client, &known);
+            http_parse_proxy(rows[i].line, strlen(rows[i].line), &bytes, &client, &known);
         if (r != rows[i].result || known != rows[i].known) {
             fail_msg("%s: %d", rows[i].why, r);
         }
     }
     char endless[200];
     memset(endless, 'x', sizeof endless);
+    memcpy(endless, "PROXY ", 6);
     size_t bytes;
     struct mg_address client;
     bool known;
-    assert_int_equal(http_parse_proxy_line(endless, sizeof endless, &bytes, &client, &known),
+    assert_int_equal(http_parse_proxy(endless, sizeof endless, &bytes, &client, &known),
                      HTTP_PARSE_BAD);
 }
 
@@ -209,6 +262,7 @@ int main(void)
         cmocka_unit_test(test_cuts),       cmocka_unit_test(test_mutations),
         cmocka_unit_test(test_chunked),    cmocka_unit_test(test_hpack_count),
         cmocka_unit_test(test_proxy_line),
+        cmocka_unit_test(test_proxy_binary),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
