@@ -193,6 +193,7 @@ void mg_vm_free(struct mg_vm **vm)
     if (!*vm)
         return;
     vm_state_close(*vm);
+    vm_warm_free(*vm);
     each_buf(*vm, mg_buf_fini);
     free(*vm);
     *vm = NULL;
@@ -284,17 +285,17 @@ struct task {
 };
 
 /* The UDF's own file: by its name, else the only Lua file that there is. */
-static struct mg_span main_file(struct mg_vm *vm, char *chunk, size_t size)
+struct mg_span vm_main_file(const struct mg_run_request *request, struct mg_span bundle, char *chunk,
+                            size_t size)
 {
-    const struct mg_run_request *request = vm->request;
     snprintf(chunk, size, "@%.*s.lua", (int)request->udf.len, request->udf.data);
-    struct mg_span text = vm_bundle_file(vm->bundle, mg_span(chunk + 1));
+    struct mg_span text = vm_bundle_file(bundle, mg_span(chunk + 1));
     if (text.data)
         return text;
     struct mg_unpack in;
     struct mg_span only = {0};
     size_t found = 0;
-    mg_unpack_init(&in, vm->bundle.data, vm->bundle.len);
+    mg_unpack_init(&in, bundle.data, bundle.len);
     size_t n = mg_unpack_count(&in, 4096);
     for (size_t i = 0; i < n && !in.failed; i++) {
         struct mg_span file = mg_unpack_bytes(&in), bytes = mg_unpack_bytes(&in);
@@ -309,7 +310,7 @@ static struct mg_span main_file(struct mg_vm *vm, char *chunk, size_t size)
 
 /* The last line that begins with `return`: of a chunk, that of its value. Without one, the last
  * line. */
-static int line_of_return(struct mg_span text)
+int vm_line_of_return(struct mg_span text)
 {
     struct mg_span line;
     int at = 1, found = 0;
@@ -319,24 +320,38 @@ static int line_of_return(struct mg_span text)
     return found ? found : at > 1 ? at - 1 : 1;
 }
 
+/* The UDF's own file as a function on the stack, and its text (none where an image has it compiled). */
+static struct mg_span push_main(lua_State *L)
+{
+    struct mg_vm *vm = vm_of(L);
+    struct mg_errmsg why;
+    char chunk[160];
+    /* What is wrong with `return moon.udf(…)`, a tail call, is said of that line. */
+    if (vm->at) {
+        snprintf(vm->fn_file, sizeof vm->fn_file, "%s", vm->at->chunk + 1);
+        vm->fn_line = vm->at->return_line;
+        vm_push_chunk(L, (struct mg_span){0}, vm->at->chunk);
+        return (struct mg_span){0};
+    }
+    if (!vm_bundle_check(vm->bundle, &why))
+        vm_raise(L, MG_E_UDF_BROKEN, "%s", why.text);
+    struct mg_span text = vm_main_file(vm->request, vm->bundle, chunk, sizeof chunk);
+    if (!text.data)
+        vm_raise(L, MG_E_UDF_BROKEN, "there is no file %.*s.lua", (int)vm->request->udf.len,
+                 vm->request->udf.data);
+    vm_push_chunk(L, text, chunk);
+    snprintf(vm->fn_file, sizeof vm->fn_file, "%s", chunk + 1);
+    vm->fn_line = vm_line_of_return(text);
+    return text;
+}
+
 static int run_protected(lua_State *L)
 {
     struct mg_vm *vm = vm_of(L);
     struct task *task = lua_touserdata(L, 1);
     struct mg_errmsg why = {""};
-    char chunk[160];
     lua_settop(L, 0);
-    if (!vm_bundle_check(vm->bundle, &why))
-        vm_raise(L, MG_E_UDF_BROKEN, "%s", why.text);
-    struct mg_span text = main_file(vm, chunk, sizeof chunk);
-    if (!text.data)
-        vm_raise(L, MG_E_UDF_BROKEN, "there is no file %.*s.lua", (int)vm->request->udf.len,
-                 vm->request->udf.data);
-    if (luaL_loadbufferx(L, text.data, text.len, chunk, "t") != 0)
-        lua_error(L);
-    /* What is wrong with `return moon.udf(…)`, a tail call, is said of that line. */
-    snprintf(vm->fn_file, sizeof vm->fn_file, "%s", chunk + 1);
-    vm->fn_line = line_of_return(text);
+    struct mg_span text = push_main(L);
     vm->fn_last = INT_MAX;
     lua_call(L, 0, 1);
     /* inner.udf(value) -> function, or raises when the file did not return a UDF */
@@ -435,7 +450,7 @@ static void begin(struct mg_vm *vm, const struct mg_run_request *request, struct
     vm->request = request;
     vm->bundle = bundle;
     vm->used = true;
-    vm->lua_limit = request->lua_bytes > 0 ? (size_t)request->lua_bytes : 256u << 20;
+    vm->lua_limit = request->lua_bytes > 0 ? (size_t)request->lua_bytes : VM_LUA_BYTES;
     vm->extern_limit = vm->lua_limit * EXTERN_FACTOR;
     mg_vsimoon_use(vm->host.files, on_fetch, on_seen, vm);
 }
@@ -453,6 +468,7 @@ void mg_vm_run(struct mg_vm *vm, const struct mg_run_request *request, struct mg
         result->retire = true;
         return;
     }
+    vm_state_select(vm, request, bundle);
     begin(vm, request, bundle);
     if (request->mode == MG_RUN_VALUE) {
         char hex[65];
@@ -466,8 +482,9 @@ void mg_vm_run(struct mg_vm *vm, const struct mg_run_request *request, struct mg
     lua_pushcfunction(L, run_protected);
     lua_pushlightuserdata(L, &task);
     int status = lua_pcall(L, 1, 0, 1);
-    if (status != 0)
-        fault_of_status(vm, L, status);
+    if (status != 0 || vm->over) /* what was caught and forgotten counts too */
+        fault_of_status(vm, L, vm->over ? LUA_ERRMEM : status);
+    vm_state_used(vm);
     int64_t ran = now_us(CLOCK_MONOTONIC);
     result->lua_us = (task.called_us ? task.called_us : ran) - start;
     if (vm->fault.err == MG_OK && request->mode == MG_RUN_ANSWER) {

@@ -7,6 +7,8 @@
 #ifndef MOONGATE_WORKER_VM_H
 #define MOONGATE_WORKER_VM_H
 
+#include "vm_arena.h"
+
 #include "moongate/codec.h"
 #include "moongate/geometry.h"
 #include "moongate/worker.h"
@@ -20,7 +22,9 @@ enum {
     VM_SCRATCH = 6,
     VM_MAX_DEPTH = 64,
     VM_MAX_ARGS = 128,
-    VM_MAX_MODULES = 64
+    VM_MAX_MODULES = 64, /* bits of vm_warm.modules */
+    VM_WARM = 12,
+    VM_LUA_BYTES = 256 << 20 /* of a run that names no limit */
 };
 
 /* One module of the library as bytecode; made in mg_vm_setup, shared by all workers. */
@@ -33,6 +37,18 @@ extern struct vm_module vm_modules[VM_MAX_MODULES];
 extern size_t vm_n_modules;
 const struct vm_module *vm_module_find(struct mg_span name);
 
+/* A state in which the files of one bundle are compiled (registry: moon.chunks, by file name; nothing of
+ * them has run) and the modules of the library that its runs use are loaded. */
+struct vm_warm {
+    struct mg_hash code;
+    struct vm_image image;
+    size_t lua_bytes;
+    uint64_t modules, wanted; /* loaded; and those that its runs loaded beyond */
+    bool fixed;               /* cannot be made again with more modules */
+    int return_line;
+    char udf[64], chunk[160]; /* "@Hello.lua" */
+};
+
 /* Where a run failed; the first to be raised to the top wins. */
 struct vm_fault {
     enum mg_err err; /* MG_OK: none */
@@ -42,11 +58,20 @@ struct vm_fault {
 
 struct mg_vm {
     struct mg_vm_host host;
-    /* the state */
-    lua_State *L;
-    bool used; /* L has run something: closed before the next run */
+    /* the state: one place in memory, into which images are put */
+    struct vm_arena arena;
+    struct vm_image base; /* the library's core is loaded */
+    struct vm_warm warm[VM_WARM]; /* the one used last comes first */
+    size_t n_warm, base_bytes;
+    struct vm_warm *at;   /* whose image L is; NULL: base */
+    lua_State *L, *first; /* NULL while there is none; where it always is */
+    bool used;       /* L has run something: not for another run */
+    bool has_userdata; /* something in L may hold what lies outside of the arena: it has to be closed */
+    uint64_t modules;  /* of the library that are loaded in L */
     size_t lua_bytes, lua_limit;
-    bool hit_limit;
+    bool hit_limit; /* memory was refused: the worker is not used again */
+    bool over;      /* the Lua heap went over its limit: the run ends, whatever it catches */
+    unsigned refused;
     /* rasters and tables outside of the Lua heap */
     size_t extern_bytes, extern_limit, extern_since_gc;
     /* the run */
@@ -71,12 +96,37 @@ static inline struct mg_vm *vm_of(lua_State *L)
 /* An empty scratch buffer of the run; its content lasts until the next use of the same number. */
 struct mg_buf *vm_scratch(lua_State *L, int i);
 
-/* vm_state.c: a fresh state with the allow-listed environment. */
+/* Userdata may hold what its finalizer frees: a run that made one has its state closed. */
+static inline void *vm_newuserdata(lua_State *L, size_t bytes)
+{
+    vm_of(L)->has_userdata = true;
+    return (lua_newuserdata)(L, bytes);
+}
+#define lua_newuserdata(L, bytes) vm_newuserdata(L, bytes)
+
+/* vm_state.c: a state with the allow-listed environment and the core of the library. Made once; all later
+ * ones are images of it. */
+bool vm_state_make(struct mg_vm *vm);
+/* vm_warm.c: the state for the next run. */
 bool vm_state_open(struct mg_vm *vm);
 void vm_state_close(struct mg_vm *vm);
+/* Before a run of the request on the bundle: puts the image of the bundle in place, made when it is not
+ * there. */
+void vm_state_select(struct mg_vm *vm, const struct mg_run_request *request, struct mg_span bundle);
+/* After a run: remembers what it loaded. */
+void vm_state_used(struct mg_vm *vm);
+void vm_warm_free(struct mg_vm *vm);
 /* Calls Lua's `name` of the library's inner table with what lies on the stack behind it. */
 void vm_push_internal(lua_State *L, const char *name);
 void vm_load_module(lua_State *L, const char *name);
+/* The bytes of the UDF's own file, and "@" and its name in `chunk`; else no bytes. */
+struct mg_span vm_main_file(const struct mg_run_request *request, struct mg_span bundle, char *chunk,
+                            size_t size);
+/* A file of the bundle as a function, on the stack; raises what is wrong with its text. chunk:
+ * "@utils.lua". */
+void vm_push_chunk(lua_State *L, struct mg_span text, const char *chunk);
+/* The line of a chunk's `return`, else its last. */
+int vm_line_of_return(struct mg_span text);
 struct mg_span vm_bundle_file(struct mg_span bundle, struct mg_span name);
 /* False when a file of the bundle has the name of a library. */
 bool vm_bundle_check(struct mg_span bundle, struct mg_errmsg *why);
@@ -108,8 +158,8 @@ void vm_pack_argument(lua_State *L, const char *name, int index, struct mg_buf *
 void vm_finish(lua_State *L, int first, int n, struct mg_run_result *result,
                struct mg_value *value);
 void vm_encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *result);
-/* The value of any kind at `index` (absolute), which borrows from the state, from what is pushed here, and from
- * scratch 5. False: nil, a function … */
+/* The value of any kind at `index` (absolute), which borrows from the state, from what is pushed here, and
+ * from scratch 5. False: nil, a function … */
 bool vm_value_of(lua_State *L, int index, struct mg_value *value);
 /* vm_format.c: the internal value format. */
 void vm_value_store(lua_State *L, int index, struct mg_buf *out);
@@ -138,7 +188,6 @@ void vm_open_tile(lua_State *L);
 void vm_open_run(lua_State *L);
 void vm_open_encode(lua_State *L);
 void vm_open_frames(lua_State *L);
-void vm_open_sql(lua_State *L);
 void vm_open_map(lua_State *L);  /* part of raster */
 void vm_open_read(lua_State *L); /* read_raster, read_vector: part of raster and table */
 

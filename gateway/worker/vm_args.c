@@ -103,8 +103,7 @@ static void push_argument(lua_State *L, const struct argument *argument)
 void vm_push_arguments(lua_State *L, int fn, int *n)
 {
     const struct mg_run_request *request = vm_of(L)->request;
-    struct argument *list = lua_newuserdata(L, 2 * VM_MAX_ARGS * sizeof *list);
-    int keep = lua_gettop(L);
+    struct argument list[VM_MAX_ARGS];
     size_t count = unpack_all(request->args, list);
     *n = 0;
     for (int i = 1; i <= VM_MAX_ARGS; i++) {
@@ -132,7 +131,6 @@ void vm_push_arguments(lua_State *L, int fn, int *n)
         lua_rawset(L, -3);
     }
     ++*n;
-    lua_remove(L, keep);
 }
 
 void vm_pack_argument(lua_State *L, const char *name, int index, struct mg_buf *out)

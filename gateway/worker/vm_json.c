@@ -232,6 +232,7 @@ static void push_decoder(lua_State *L)
     if (!lua_isnil(L, -1))
         return;
     lua_pop(L, 1);
+    vm_of(L)->has_userdata = true; /* its configuration */
     lua_pushcfunction(L, luaopen_cjson_safe);
     lua_call(L, 0, 1);
     lua_getfield(L, -1, "decode");

@@ -1,5 +1,5 @@
 /* A fresh Lua state: bounded memory, the allow-listed environment, the library loaded lazily from
- * bytecode.
+ * bytecode. It is made once and copied for each run (vm_warm.c).
  *
  * Nothing of an earlier run is in it, so a run can poison only itself. The allow-list is hygiene
  * (good errors, no accidents); the sandboxed process is the boundary. Text only is loaded: bytecode
@@ -28,8 +28,6 @@ static const struct {
     {"run", "run"},
     {"load", "run"},
     {"encode", "encode"},
-    {"sql", "sql"},
-    {"file", "sql"},
     {"frames", "frames"},
 };
 /* Names of moon that the core itself has, for the error that lists all. */
@@ -40,24 +38,42 @@ static const char *const reserved[] = {"moon", "string", "table", "math",    "bi
                                        "os",   "io",     "debug", "package", "coroutine",
                                        "jit",  "ffi",    "cjson", "utf8",    NULL};
 
+/* At the first instruction behind the one that went over the limit, and at each that follows a pcall: the
+ * run ends, at the author's line. */
+static void on_over(lua_State *L, lua_Debug *ar)
+{
+    (void)ar;
+    vm_raise(L, MG_E_UDF_MEMORY, "the UDF used more than its %zu MB of memory", vm_of(L)->lua_limit >> 20);
+}
+
+/* Over the limit the run is to end, which is a matter of the interpreter's next instruction: for LuaJIT
+ * does not always survive a refusal in compiled code. Until then there is a reserve. */
+static bool may_exceed(struct mg_vm *vm, size_t more)
+{
+    enum { RESERVE = 16 << 20, REFUSALS = 1000 };
+    if (!vm->over) {
+        vm->over = vm->hit_limit = true;
+        lua_sethook(vm->L, on_over, LUA_MASKCOUNT, 1);
+    }
+    if (vm->lua_bytes + more <= vm->lua_limit + RESERVE)
+        return true;
+    if (++vm->refused > REFUSALS && vm->host.give_up) /* compiled code that catches every refusal */
+        vm->host.give_up(vm->host.context);
+    return false;
+}
+
 static void *allocate(void *ud, void *old, size_t old_bytes, size_t bytes)
 {
     struct mg_vm *vm = ud;
-    if (bytes == 0) {
-        vm->lua_bytes -= old_bytes;
-        free(old);
+    if (bytes > old_bytes && vm->lua_bytes + (bytes - old_bytes) > vm->lua_limit &&
+        !may_exceed(vm, bytes - old_bytes))
         return NULL;
-    }
-    if (bytes > old_bytes && vm->lua_bytes + (bytes - old_bytes) > vm->lua_limit) {
+    void *fresh = vm_arena_resize(&vm->arena, old, old_bytes, bytes);
+    if (!fresh && bytes) {
         vm->hit_limit = true;
         return NULL;
     }
-    void *fresh = realloc(old, bytes);
-    if (!fresh) {
-        vm->hit_limit = true;
-        return NULL;
-    }
-    vm->lua_bytes += bytes - old_bytes;
+    vm->lua_bytes = vm->lua_bytes - old_bytes + bytes;
     return fresh;
 }
 
@@ -77,6 +93,7 @@ void vm_load_module(lua_State *L, const char *name)
     if (!module)
         vm_raise(L, MG_E_INTERNAL, "the library has no module %s: the installation is not complete",
                  name);
+    vm_of(L)->modules |= (uint64_t)1 << (module - vm_modules);
     if (luaL_loadbufferx(L, module->code, module->len, "=?", "b") != 0)
         lua_error(L);
     lua_getfield(L, LUA_REGISTRYINDEX, "moon");
@@ -115,7 +132,7 @@ static int l_open(lua_State *L)
     } groups[] = {
         {"core", vm_open_core},     {"json", vm_open_json},   {"geometry", vm_open_geometry},
         {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
-        {"run", vm_open_run},       {"encode", vm_open_encode}, {"sql", vm_open_sql},
+        {"run", vm_open_run},       {"encode", vm_open_encode},
         {"frames", vm_open_frames}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
@@ -195,6 +212,18 @@ static int require_library(lua_State *L, const char *name)
     return 1;
 }
 
+void vm_push_chunk(lua_State *L, struct mg_span text, const char *chunk)
+{
+    lua_getfield(L, LUA_REGISTRYINDEX, "moon.chunks");
+    lua_getfield(L, -1, chunk + 1);
+    lua_remove(L, -2);
+    if (!lua_isnil(L, -1))
+        return;
+    lua_pop(L, 1);
+    if (luaL_loadbufferx(L, text.data, text.len, chunk, "t") != 0)
+        lua_error(L);
+}
+
 /* require(name) -> moon, a submodule of it, or a module of the UDF's own folder */
 static int l_require(lua_State *L)
 {
@@ -223,8 +252,7 @@ static int l_require(lua_State *L)
         vm_raise(L, MG_E_ARGUMENT, "require: no module %s (there are moon, and of this UDF: %s)",
                  name, have->len ? have->data : "none");
     }
-    if (luaL_loadbufferx(L, text.data, text.len, file, "t") != 0)
-        lua_error(L);
+    vm_push_chunk(L, text, file);
     lua_pushlightuserdata(L, vm);
     lua_setfield(L, 2, name);
     lua_pushvalue(L, 1);
@@ -379,6 +407,8 @@ static int open_state(lua_State *L)
     }
     lua_newtable(L);
     lua_setfield(L, LUA_REGISTRYINDEX, "moon.loaded");
+    lua_newtable(L);
+    lua_setfield(L, LUA_REGISTRYINDEX, "moon.chunks"); /* compiled files of the bundle, by name */
     lua_createtable(L, 0, 24); /* moon */
     lua_createtable(L, 0, 2);
     lua_pushcfunction(L, l_moon_index);
@@ -391,30 +421,22 @@ static int open_state(lua_State *L)
     return 0;
 }
 
-bool vm_state_open(struct mg_vm *vm)
+bool vm_state_make(struct mg_vm *vm)
 {
     vm->lua_bytes = 0;
     vm->lua_limit = SIZE_MAX / 2;
     vm->hit_limit = false;
-    vm->extern_bytes = vm->extern_since_gc = 0;
-    vm->used = false;
     vm->L = lua_newstate(allocate, vm);
     if (!vm->L)
         return false;
     if (lua_cpcall(vm->L, open_state, NULL) != 0) {
         const char *text = lua_tostring(vm->L, -1);
         mg_buf_str(&vm->fault.message, text ? text : "the Lua library could not be loaded");
-        vm_state_close(vm);
+        lua_close(vm->L);
+        vm->L = NULL;
         return false;
     }
     return true;
-}
-
-void vm_state_close(struct mg_vm *vm)
-{
-    if (vm->L)
-        lua_close(vm->L);
-    vm->L = NULL;
 }
 
 /* A UDF's own module must not hide a library's. */
