@@ -210,6 +210,20 @@ void vm_state_select(struct mg_vm *vm, const struct mg_run_request *request, str
     }
 }
 
+void mg_vm_forget(struct mg_vm *vm, const struct mg_hash *code)
+{
+    for (size_t i = 0; i < vm->n_warm;) {
+        if (!mg_hash_eq(&vm->warm[i].code, code)) {
+            i++;
+            continue;
+        }
+        vm_image_free(&vm->warm[i].image);
+        memmove(&vm->warm[i], &vm->warm[i + 1], (--vm->n_warm - i) * sizeof *vm->warm);
+        /* Whatever is in place, it is not used yet, and the base serves all. */
+        vm_state_close(vm);
+    }
+}
+
 void vm_state_used(struct mg_vm *vm)
 {
     if (vm->at)

@@ -55,24 +55,39 @@ struct worker {
 
 static const volatile bool *memory_flag;
 
-/* LuaJIT does not always survive a refused allocation: then it was the memory, and not a fault of its own. */
+/* A part of what RLIMIT_DATA leaves a worker; a process that is refused it has no memory. */
+enum { PROBE_BYTES = 8 << 20 };
+
+/* LuaJIT and C++ libraries do not always survive a refused allocation: then it was the memory, and not a fault of
+ * their own. */
 static void on_fault(int signal)
 {
-    if (*memory_flag)
+    void *probe = mmap(NULL, PROBE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (*memory_flag || probe == MAP_FAILED)
         _exit(MG_WORKER_EXIT_MEMORY);
-    (void)signal; /* the handler is gone (SA_RESETHAND): the same fault ends the process as it should */
+    /* The handler is gone (SA_RESETHAND): the signal ends the process as it should. */
+    raise(signal);
 }
 
 /* On a stack of its own: an endless recursion leaves no room on the usual one. */
 static void watch_faults(const struct mg_vm *vm)
 {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGTRAP};
     static char stack[64 << 10];
     stack_t alternative = {.ss_sp = stack, .ss_size = sizeof stack};
     struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_ONSTACK | SA_RESETHAND | SA_NODEFER};
     memory_flag = mg_vm_memory_flag(vm);
-    if (sigaltstack(&alternative, NULL) < 0 || sigaction(SIGSEGV, &action, NULL) < 0 ||
-        sigaction(SIGBUS, &action, NULL) < 0)
+    bool ok = sigaltstack(&alternative, NULL) == 0;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
+        ok = sigaction(faults[i], &action, NULL) == 0 && ok;
+    if (!ok)
         mg_log_warn("worker: faults are not told apart: %s", strerror(errno));
+}
+
+static void host_give_up(void *context)
+{
+    (void)context;
+    _exit(MG_WORKER_EXIT_MEMORY);
 }
 
 /* The link is the worker's reason to be: without it there is nobody to tell. */
@@ -234,6 +249,7 @@ static bool find_bundle(struct worker *w, const struct mg_hash *code, int fd)
             mg_memfd_map(fd, (size_t)st.st_size, false, &found.at, NULL) != MG_OK)
             return false;
         found.len = (size_t)st.st_size;
+        mg_vm_forget(w->vm, code);
     } else if (!known) {
         return false;
     }
@@ -465,7 +481,7 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     setenv("CPL_TMPDIR", scratch_dir, 1);
 
     struct mg_vm_host host = {
-        .context = w, .call = host_call, .fetch = host_fetch, .files = &w->files};
+        .context = w, .call = host_call, .fetch = host_fetch, .files = &w->files, .give_up = host_give_up};
     code = mg_vm_new(&host, &w->vm, err);
     if (code != MG_OK)
         return code;

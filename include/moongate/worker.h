@@ -49,6 +49,8 @@ void mg_vm_free(struct mg_vm **vm);
 const bool *mg_vm_memory_flag(const struct mg_vm *vm);
 /* Between runs: makes the next fresh state ready. */
 void mg_vm_prepare(struct mg_vm *vm);
+/* A bundle comes anew: nothing that was kept of one with this hash is used again. */
+void mg_vm_forget(struct mg_vm *vm, const struct mg_hash *code);
 /* Runs one request on a bundle (catalog's pack of files: count, then name, bytes). Never fails: errors are in the
  * result, whose spans stay valid until the next call. */
 void mg_vm_run(struct mg_vm *vm, const struct mg_run_request *request, struct mg_span bundle,

@@ -141,6 +141,24 @@ static void test_names(void **state)
     }
 }
 
+/* Other files under the hash of a bundle that is kept, once they are announced. */
+static void test_forget(void **state)
+{
+    (void)state;
+    static const struct file first = {"Test.lua", UDF("return 'first'")},
+                             second = {"Test.lua", UDF("return 'second'")};
+    struct mg_hash code;
+    expect(run_kept(&first, 1), MG_OK, "first", "a bundle");
+    code = h.request.code;
+    mg_vm_forget(h.vm, &code);
+    harness_bundle(&h, &second, 1);
+    h.request.code = code;
+    expect(harness_run(&h), MG_OK, "second", "what came in its place");
+    expect(run_kept(&first, 1), MG_OK, "second", "the hash alone says which it is");
+    mg_vm_forget(h.vm, &code);
+    expect(run_kept(&first, 1), MG_OK, "first", "the bundle again");
+}
+
 /* A bundle that does not compile is told each time, as is a module, when it is asked for. */
 static void test_broken(void **state)
 {
@@ -252,8 +270,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_isolation), cmocka_unit_test(test_many),
-        cmocka_unit_test(test_names),     cmocka_unit_test(test_broken),
-        cmocka_unit_test(test_describe),  cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_names),     cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_broken),    cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_arena),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
