@@ -264,15 +264,15 @@ static enum mg_err open_output(struct mg_errmsg *err)
     return MG_OK;
 }
 
-static void put_literal(struct mg_buf *out, const char *text)
+void duck_put_quoted(struct mg_buf *out, char quote, struct mg_span text)
 {
-    mg_buf_char(out, '\'');
-    for (; *text; text++) {
-        if (*text == '\'')
-            mg_buf_char(out, '\'');
-        mg_buf_char(out, *text);
+    mg_buf_char(out, quote);
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] == quote)
+            mg_buf_char(out, quote);
+        mg_buf_char(out, text.data[i]);
     }
-    mg_buf_char(out, '\'');
+    mg_buf_char(out, quote);
 }
 
 static enum mg_err confine(struct mg_errmsg *err)
@@ -288,10 +288,10 @@ static enum mg_err confine(struct mg_errmsg *err)
     for (char **f = state.folders; f && *f; f++) {
         if (f != state.folders)
             mg_buf_char(&sql, ',');
-        put_literal(&sql, *f);
+        duck_put_quoted(&sql, '\'', mg_span(*f));
     }
     mg_buf_str(&sql, "]; SET allowed_paths = [");
-    put_literal(&sql, state.output_path);
+    duck_put_quoted(&sql, '\'', mg_span(state.output_path));
     mg_buf_str(&sql, "]; SET enable_external_access = false; SET lock_configuration = true");
     code = mg_buf_status(&sql, err);
     if (code == MG_OK)

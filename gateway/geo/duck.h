@@ -209,6 +209,8 @@ MG_MUST_CHECK enum mg_err duck_ready(struct duck_con **con, struct mg_errmsg *er
 MG_MUST_CHECK enum mg_err duck_do(struct duck_con *con, const char *sql, struct mg_errmsg *err);
 /* "Parser Error: …\n\nLINE 2: …\n   ^" as one sentence with line and column; the error by its kind. */
 enum mg_err duck_fail(const char *message, struct mg_errmsg *err);
+/* 'text' or "name": the quote itself twice. */
+void duck_put_quoted(struct mg_buf *out, char quote, struct mg_span text);
 /* Where COPY writes: the name to give, and reading what came (which empties it). */
 const char *duck_output_path(void);
 MG_MUST_CHECK enum mg_err duck_output_take(struct mg_buf *out, struct mg_errmsg *err);

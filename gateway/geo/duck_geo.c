@@ -20,6 +20,11 @@ static GEOSWKBReader *reader;
 static GEOSWKBWriter *writer;
 static char last_error[300];
 
+struct column {
+    const void *data;
+    const uint64_t *validity;
+};
+
 /* What one call works on. Results go where the signature says. */
 struct argument {
     struct mg_span bytes; /* WKB, text */
@@ -47,6 +52,13 @@ static struct cached {
     const GEOSPreparedGeometry *prepared;
     int uses;
 } cache[MAX_ARGUMENTS];
+
+/* Bounds of the two sides of a predicate, kept in the same way: most pairs of a join are told apart by them. */
+static struct bounded {
+    struct mg_span wkb;
+    struct mg_bounds bounds;
+    bool known;
+} sides[2];
 
 static void keep_error(const char *text, void *data)
 {
@@ -381,6 +393,21 @@ static bool st_transform_from(struct call *c)
     return transform_to(c, from, c->a[2].bytes);
 }
 
+/* Bounds that do not meet decide all predicates without GEOS. Empty and broken geometries have none: GEOS says. */
+static bool apart(const struct column *columns, uint64_t row)
+{
+    for (int i = 0; i < 2; i++) {
+        struct mg_span wkb = duck_span((const union duck_string *)columns[i].data + row);
+        if (sides[i].wkb.data == wkb.data && sides[i].wkb.len == wkb.len)
+            continue;
+        sides[i].wkb = wkb;
+        sides[i].known = mg_wkb_bounds(wkb, &sides[i].bounds);
+    }
+    const struct mg_bounds *a = &sides[0].bounds, *b = &sides[1].bounds;
+    return sides[0].known && sides[1].known &&
+           (a->xmin > b->xmax || a->xmax < b->xmin || a->ymin > b->ymax || a->ymax < b->ymin);
+}
+
 /* Signature: result, ':', arguments. g geometry, w its bytes unparsed, d double, i integer, s text, b boolean. */
 static const struct geo_function {
     const char *name, *signature;
@@ -446,11 +473,6 @@ static const struct geo_function {
 };
 
 /* ---- the executor ---- */
-
-struct column {
-    const void *data;
-    const uint64_t *validity;
-};
 
 static bool argument_of(char type, const struct column *column, uint64_t row, int i, struct argument *a)
 {
@@ -545,23 +567,27 @@ static void on_call(struct duck_info *info, struct duck_chunk *in, struct duck_v
     struct column columns[MAX_ARGUMENTS];
     struct mg_buf buf;
     void *data = duck.vector_get_data(out);
-    bool good = true;
+    bool good = true, pairs = strcmp(function->signature, "b:gg") == 0;
     mg_buf_init(&buf, 0);
     for (size_t i = 0; i < n; i++) {
         struct duck_vector *vector = duck.data_chunk_get_vector(in, i);
         columns[i] = (struct column){duck.vector_get_data(vector), duck.vector_get_validity(vector)};
     }
     last_error[0] = 0;
+    memset(sides, 0, sizeof sides); /* addresses mean the same bytes only within a chunk */
     for (uint64_t row = 0; good && row < rows; row++) {
         struct argument arguments[MAX_ARGUMENTS] = {0};
         struct call call = {.a = arguments, .buf = &buf, .crs = crs};
         bool null = false;
         for (size_t i = 0; i < n; i++)
             null = null || !duck_valid(columns[i].validity, row);
-        for (size_t i = 0; good && !null && i < n; i++)
+        bool decided = good && !null && pairs && apart(columns, row);
+        for (size_t i = 0; good && !null && !decided && i < n; i++)
             good = argument_of(types[i], &columns[i], row, (int)i, &arguments[i]);
         buf.len = 0;
-        if (good && !null)
+        if (decided)
+            call.b = function->run == st_disjoint;
+        else if (good && !null)
             good = function->run(&call);
         if (null || call.null)
             set_null(out, &nulls, row);

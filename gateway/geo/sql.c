@@ -16,28 +16,6 @@ enum { MAX_COLUMNS = 4096, MAX_LIST = 100000 };
 
 /* ---- views ---- */
 
-static void put_name(struct mg_buf *out, const char *name)
-{
-    mg_buf_char(out, '"');
-    for (; *name; name++) {
-        if (*name == '"')
-            mg_buf_char(out, '"');
-        mg_buf_char(out, *name);
-    }
-    mg_buf_char(out, '"');
-}
-
-static void put_text(struct mg_buf *out, const char *text)
-{
-    mg_buf_char(out, '\'');
-    for (; *text; text++) {
-        if (*text == '\'')
-            mg_buf_char(out, '\'');
-        mg_buf_char(out, *text);
-    }
-    mg_buf_char(out, '\'');
-}
-
 /* Every table of ours has a CRS; where none is said it is degrees. */
 static const char *crs_of(const struct mg_table *table)
 {
@@ -51,16 +29,16 @@ static enum mg_err make_views(struct duck_con *con, const struct mg_sql_query *q
     for (size_t i = 0; i < query->n_tables; i++) {
         const struct mg_table *table = query->tables[i].table;
         mg_buf_str(&sql, "CREATE OR REPLACE TEMP VIEW ");
-        put_name(&sql, query->tables[i].name);
+        duck_put_quoted(&sql, '"', mg_span(query->tables[i].name));
         mg_buf_str(&sql, " AS SELECT *");
         if (table->geometry >= 0) {
             const char *geometry = table->schema.children[table->geometry]->name;
             mg_buf_str(&sql, " REPLACE (st_setcrs(");
-            put_name(&sql, geometry);
+            duck_put_quoted(&sql, '"', mg_span(geometry));
             mg_buf_str(&sql, ", ");
-            put_text(&sql, crs_of(table));
+            duck_put_quoted(&sql, '\'', mg_span(crs_of(table)));
             mg_buf_str(&sql, ") AS ");
-            put_name(&sql, geometry);
+            duck_put_quoted(&sql, '"', mg_span(geometry));
             mg_buf_char(&sql, ')');
         }
         mg_buf_printf(&sql, " FROM moon_scan(%zu);", i);
