@@ -26,7 +26,8 @@ enum { STYLE_PLAIN, STYLE_HEADER, STYLE_DATE, STYLE_TIME }; /* cellXfs of the st
 
 enum { OPT_SHEET };
 static const struct mg_option options[] = {
-    [OPT_SHEET] = {"sheet", MG_OPT_STRING, 1, 4 * MAX_SHEET_NAME, NULL, "Sheet1", "the sheet's name"},
+    [OPT_SHEET] = {"sheet", MG_OPT_STRING, 1, 4 * MAX_SHEET_NAME, NULL, "Sheet1",
+                   "the sheet's name"},
     {0},
 };
 
@@ -40,37 +41,49 @@ static const struct {
 } fixed_parts[] = {
     {"[Content_Types].xml",
      XML "<Types xmlns=\"" PACKAGE_NS "content-types\">"
-         "<Default Extension=\"rels\" ContentType=\"application/vnd.openxmlformats-package.relationships+xml\"/>"
+         "<Default Extension=\"rels\" "
+         "ContentType=\"application/vnd.openxmlformats-package.relationships+xml\"/>"
          "<Default Extension=\"xml\" ContentType=\"application/xml\"/>"
          "<Override PartName=\"/xl/workbook.xml\" ContentType=\"" PART "sheet.main+xml\"/>"
          "<Override PartName=\"/xl/worksheets/sheet1.xml\" ContentType=\"" PART "worksheet+xml\"/>"
          "<Override PartName=\"/xl/styles.xml\" ContentType=\"" PART "styles+xml\"/></Types>"},
-    {"_rels/.rels", XML "<Relationships xmlns=\"" PACKAGE_NS "relationships\"><Relationship Id=\"rId1\" Type=\"" REL_NS
+    {"_rels/.rels", XML "<Relationships xmlns=\"" PACKAGE_NS
+                        "relationships\"><Relationship Id=\"rId1\" Type=\"" REL_NS
                         "/officeDocument\" Target=\"xl/workbook.xml\"/></Relationships>"},
-    {"xl/_rels/workbook.xml.rels",
-     XML "<Relationships xmlns=\"" PACKAGE_NS "relationships\"><Relationship Id=\"rId1\" Type=\"" REL_NS
-         "/worksheet\" Target=\"worksheets/sheet1.xml\"/><Relationship Id=\"rId2\" Type=\"" REL_NS
-         "/styles\" Target=\"styles.xml\"/></Relationships>"},
-    {"xl/styles.xml",
-     XML "<styleSheet xmlns=\"" MAIN_NS "\"><numFmts count=\"2\"><numFmt numFmtId=\"164\" formatCode=\"yyyy\\-mm\\-dd\"/>"
-         "<numFmt numFmtId=\"165\" formatCode=\"yyyy\\-mm\\-dd\\ hh:mm:ss\"/></numFmts>"
-         "<fonts count=\"2\"><font><sz val=\"11\"/><name val=\"Calibri\"/><family val=\"2\"/></font>"
-         "<font><b/><sz val=\"11\"/><name val=\"Calibri\"/><family val=\"2\"/></font></fonts>"
-         "<fills count=\"2\"><fill><patternFill patternType=\"none\"/></fill>"
-         "<fill><patternFill patternType=\"gray125\"/></fill></fills>"
-         "<borders count=\"1\"><border><left/><right/><top/><bottom/><diagonal/></border></borders>"
-         "<cellStyleXfs count=\"1\"><xf numFmtId=\"0\" fontId=\"0\" fillId=\"0\" borderId=\"0\"/></cellStyleXfs>"
-         "<cellXfs count=\"4\"><xf numFmtId=\"0\" fontId=\"0\" fillId=\"0\" borderId=\"0\" xfId=\"0\"/>"
-         "<xf numFmtId=\"0\" fontId=\"1\" fillId=\"0\" borderId=\"0\" xfId=\"0\" applyFont=\"1\"/>"
-         "<xf numFmtId=\"164\" fontId=\"0\" fillId=\"0\" borderId=\"0\" xfId=\"0\" applyNumberFormat=\"1\"/>"
-         "<xf numFmtId=\"165\" fontId=\"0\" fillId=\"0\" borderId=\"0\" xfId=\"0\" applyNumberFormat=\"1\"/></cellXfs>"
-         "<cellStyles count=\"1\"><cellStyle name=\"Normal\" xfId=\"0\" builtinId=\"0\"/></cellStyles></styleSheet>"},
+    {"xl/_rels/workbook.xml.rels", XML
+     "<Relationships xmlns=\"" PACKAGE_NS "relationships\"><Relationship Id=\"rId1\" Type=\"" REL_NS
+     "/worksheet\" Target=\"worksheets/sheet1.xml\"/><Relationship Id=\"rId2\" Type=\"" REL_NS
+     "/styles\" Target=\"styles.xml\"/></Relationships>"},
+    {"xl/styles.xml", XML
+     "<styleSheet xmlns=\"" MAIN_NS
+     "\"><numFmts count=\"2\"><numFmt numFmtId=\"164\" formatCode=\"yyyy\\-mm\\-dd\"/>"
+     "<numFmt numFmtId=\"165\" formatCode=\"yyyy\\-mm\\-dd\\ hh:mm:ss\"/></numFmts>"
+     "<fonts count=\"2\"><font><sz val=\"11\"/><name val=\"Calibri\"/><family val=\"2\"/></font>"
+     "<font><b/><sz val=\"11\"/><name val=\"Calibri\"/><family val=\"2\"/></font></fonts>"
+     "<fills count=\"2\"><fill><patternFill patternType=\"none\"/></fill>"
+     "<fill><patternFill patternType=\"gray125\"/></fill></fills>"
+     "<borders count=\"1\"><border><left/><right/><top/><bottom/><diagonal/></border></borders>"
+     "<cellStyleXfs count=\"1\"><xf numFmtId=\"0\" fontId=\"0\" fillId=\"0\" "
+     "borderId=\"0\"/></cellStyleXfs>"
+     "<cellXfs count=\"4\"><xf numFmtId=\"0\" fontId=\"0\" fillId=\"0\" borderId=\"0\" xfId=\"0\"/>"
+     "<xf numFmtId=\"0\" fontId=\"1\" fillId=\"0\" borderId=\"0\" xfId=\"0\" applyFont=\"1\"/>"
+     "<xf numFmtId=\"164\" fontId=\"0\" fillId=\"0\" borderId=\"0\" xfId=\"0\" "
+     "applyNumberFormat=\"1\"/>"
+     "<xf numFmtId=\"165\" fontId=\"0\" fillId=\"0\" borderId=\"0\" xfId=\"0\" "
+     "applyNumberFormat=\"1\"/></cellXfs>"
+     "<cellStyles count=\"1\"><cellStyle name=\"Normal\" xfId=\"0\" "
+     "builtinId=\"0\"/></cellStyles></styleSheet>"},
 };
 
 /* Length of the UTF-8 sequence at `at` (RFC 3629); 0 when it is none. */
 static size_t sequence(const unsigned char *at, size_t left)
 {
-    size_t n = at[0] < 0x80 ? 1 : at[0] < 0xc2 ? 0 : at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : at[0] < 0xf5 ? 4 : 0;
+    size_t n = at[0] < 0x80   ? 1
+               : at[0] < 0xc2 ? 0
+               : at[0] < 0xe0 ? 2
+               : at[0] < 0xf0 ? 3
+               : at[0] < 0xf5 ? 4
+                              : 0;
     if (n > left)
         return 0;
     for (size_t i = 1; i < n; i++)
@@ -89,14 +102,14 @@ static bool is_hex(char c)
 /* "_x0041_" in a text would be read as "A". */
 static bool looks_escaped(struct mg_span s)
 {
-    return s.len >= 7 && s.data[1] == 'x' && is_hex(s.data[2]) && is_hex(s.data[3]) && is_hex(s.data[4]) &&
-           is_hex(s.data[5]) && s.data[6] == '_';
+    return s.len >= 7 && s.data[1] == 'x' && is_hex(s.data[2]) && is_hex(s.data[3]) &&
+           is_hex(s.data[4]) && is_hex(s.data[5]) && s.data[6] == '_';
 }
 
 /* Which bytes cannot stand as they are: 1 in XML, 2 perhaps in Excel, 4 not ASCII. */
 static const uint8_t special[256] = {
-    [0 ... 8] = 1, [9 ... 10] = 0, [11 ... 31] = 1, ['&'] = 1, ['<'] = 1, ['>'] = 1, ['"'] = 1,
-    ['_'] = 2, [0x7f] = 0, [0x80 ... 0xff] = 4,
+    [0 ... 8] = 1, [9 ... 10] = 0, [11 ... 31] = 1, ['&'] = 1,  ['<'] = 1,
+    ['>'] = 1,     ['"'] = 1,      ['_'] = 2,       [0x7f] = 0, [0x80 ... 0xff] = 4,
 };
 
 static void put_escape(unsigned char c, struct mg_buf *out)
@@ -178,7 +191,8 @@ static void flush(struct sheet *sheet, bool last)
 {
     if (sheet->xml.len < WINDOW && !last)
         return;
-    excel_zip_put(sheet->zip, (struct mg_span){sheet->xml.data ? sheet->xml.data : "", sheet->xml.len}, last);
+    excel_zip_put(sheet->zip,
+                  (struct mg_span){sheet->xml.data ? sheet->xml.data : "", sheet->xml.len}, last);
     sheet->xml.len = 0;
 }
 
@@ -221,7 +235,8 @@ static enum mg_err put_string(struct sheet *sheet, int column, struct mg_span te
         return MG_OK;
     const char *name = sheet->rows.table->schema.children[column]->name;
     return mg_err_set(err, MG_E_NOT_ACCEPTABLE,
-                      "an Excel cell holds at most %d characters; row %lld, column \"%.80s\" has %zu: shorten it, drop "
+                      "an Excel cell holds at most %d characters; row %lld, column \"%.80s\" has "
+                      "%zu: shorten it, drop "
                       "the column, or ask for csv, parquet or json",
                       MAX_CELL, (long long)sheet->row - 1, name ? name : "", units);
 }
@@ -242,8 +257,8 @@ static void put_number(struct sheet *sheet, int column, int style, double value)
     ROWS_OF_TEXT(xml, "</v></c>");
 }
 
-/* Days since 1970 as Excel counts; false for what it does not know: before 1900 and after 9999. It believes in a
- * 29 February 1900, so that the first two months are a day behind. */
+/* Days since 1970 as Excel counts; false for what it does not know: before 1900 and after 9999. It
+ * believes in a 29 February 1900, so that the first two months are a day behind. */
 static bool serial_of(double days, double *out)
 {
     enum { FIRST = -25567, MARCH = -25508, BEHIND_LAST = 2932897 };
@@ -253,7 +268,8 @@ static bool serial_of(double days, double *out)
     return true;
 }
 
-static enum mg_err put_time(struct sheet *sheet, int column, const struct mg_cell *cell, struct mg_errmsg *err)
+static enum mg_err put_time(struct sheet *sheet, int column, const struct mg_cell *cell,
+                            struct mg_errmsg *err)
 {
     char text[40];
     double serial;
@@ -266,7 +282,8 @@ static enum mg_err put_time(struct sheet *sheet, int column, const struct mg_cel
     return n ? put_string(sheet, column, (struct mg_span){text, n}, false, err) : MG_OK;
 }
 
-static enum mg_err put_as_text(struct sheet *sheet, int column, const struct mg_cell *cell, struct mg_errmsg *err)
+static enum mg_err put_as_text(struct sheet *sheet, int column, const struct mg_cell *cell,
+                               struct mg_errmsg *err)
 {
     sheet->wkt.len = 0;
     if (column == sheet->rows.table->geometry && cell->type == MG_CELL_BINARY)
@@ -279,7 +296,8 @@ static enum mg_err put_as_text(struct sheet *sheet, int column, const struct mg_
     return put_string(sheet, column, (struct mg_span){sheet->wkt.data, sheet->wkt.len}, false, err);
 }
 
-static enum mg_err put_cell(struct sheet *sheet, int column, const struct mg_cell *cell, struct mg_errmsg *err)
+static enum mg_err put_cell(struct sheet *sheet, int column, const struct mg_cell *cell,
+                            struct mg_errmsg *err)
 {
     static const int64_t exact = (int64_t)1 << 53;
     struct mg_buf *xml = &sheet->xml;
@@ -353,13 +371,15 @@ static enum mg_err put_widths(struct sheet *sheet, struct mg_errmsg *err)
             text.len = 0;
             if (cell.type != MG_CELL_BINARY && cell.type != MG_CELL_STRING)
                 mg_cell_text(&cell, &text);
-            struct mg_span shown = cell.type == MG_CELL_STRING ? cell.s : (struct mg_span){text.data, text.len};
+            struct mg_span shown =
+                cell.type == MG_CELL_STRING ? cell.s : (struct mg_span){text.data, text.len};
             int wide = cell.type == MG_CELL_BINARY ? MAX_WIDTH / 2 : shown_width(shown);
             width = wide > width ? wide : width;
         }
         mg_cursor_close(&cursor);
         width = width + 2 < MIN_WIDTH ? MIN_WIDTH : width + 2 > MAX_WIDTH ? MAX_WIDTH : width + 2;
-        mg_buf_printf(&sheet->xml, "<col min=\"%d\" max=\"%d\" width=\"%d\" customWidth=\"1\"/>", c + 1, c + 1, width);
+        mg_buf_printf(&sheet->xml, "<col min=\"%d\" max=\"%d\" width=\"%d\" customWidth=\"1\"/>",
+                      c + 1, c + 1, width);
     }
     if (sheet->rows.n)
         ROWS_OF_TEXT(&sheet->xml, "</cols>");
@@ -393,7 +413,8 @@ static enum mg_err put_rows(struct sheet *sheet, struct mg_errmsg *err)
     return e ? e : mg_buf_status(&sheet->xml, err);
 }
 
-static enum mg_err put_sheet(struct sheet *sheet, const struct mg_table *table, struct mg_errmsg *err)
+static enum mg_err put_sheet(struct sheet *sheet, const struct mg_table *table,
+                             struct mg_errmsg *err)
 {
     enum mg_err e = excel_zip_begin(sheet->zip, "xl/worksheets/sheet1.xml", err);
     mg_buf_init(&sheet->xml, 0);
@@ -402,10 +423,12 @@ static enum mg_err put_sheet(struct sheet *sheet, const struct mg_table *table, 
         e = rows_of_open(&sheet->rows, table, false, err);
     if (e)
         goto out;
-    mg_buf_str(&sheet->xml,
-               XML "<worksheet xmlns=\"" MAIN_NS "\"><sheetViews><sheetView tabSelected=\"1\" workbookViewId=\"0\">"
-                   "<pane ySplit=\"1\" topLeftCell=\"A2\" activePane=\"bottomLeft\" state=\"frozen\"/>"
-                   "<selection pane=\"bottomLeft\"/></sheetView></sheetViews><sheetFormatPr defaultRowHeight=\"15\"/>");
+    mg_buf_str(&sheet->xml, XML
+               "<worksheet xmlns=\"" MAIN_NS
+               "\"><sheetViews><sheetView tabSelected=\"1\" workbookViewId=\"0\">"
+               "<pane ySplit=\"1\" topLeftCell=\"A2\" activePane=\"bottomLeft\" state=\"frozen\"/>"
+               "<selection pane=\"bottomLeft\"/></sheetView></sheetViews><sheetFormatPr "
+               "defaultRowHeight=\"15\"/>");
     e = put_widths(sheet, err);
     ROWS_OF_TEXT(&sheet->xml, "<sheetData>");
     if (!e)
@@ -421,7 +444,8 @@ out:
     return e;
 }
 
-static enum mg_err put_part(struct excel_zip *zip, const char *name, struct mg_span xml, struct mg_errmsg *err)
+static enum mg_err put_part(struct excel_zip *zip, const char *name, struct mg_span xml,
+                            struct mg_errmsg *err)
 {
     enum mg_err e = excel_zip_begin(zip, name, err);
     if (!e)
@@ -433,7 +457,8 @@ static enum mg_err put_workbook(struct excel_zip *zip, struct mg_span sheet, str
 {
     struct mg_buf xml;
     mg_buf_init(&xml, 0);
-    mg_buf_str(&xml, XML "<workbook xmlns=\"" MAIN_NS "\" xmlns:r=\"" REL_NS "\"><bookViews><workbookView/></bookViews>"
+    mg_buf_str(&xml, XML "<workbook xmlns=\"" MAIN_NS "\" xmlns:r=\"" REL_NS
+                         "\"><bookViews><workbookView/></bookViews>"
                          "<sheets><sheet name=\"");
     put_text(sheet, &xml);
     mg_buf_str(&xml, "\" sheetId=\"1\" r:id=\"rId1\"/></sheets></workbook>");
@@ -464,7 +489,8 @@ static enum mg_err check_name(struct mg_span name, struct mg_errmsg *err)
         wrong = "Excel keeps that name for itself";
     if (!wrong)
         return MG_OK;
-    return mg_err_set(err, MG_E_PARAMETER, "excel.sheet is \"%.*s\", which cannot be a sheet's name: %s",
+    return mg_err_set(err, MG_E_PARAMETER,
+                      "excel.sheet is \"%.*s\", which cannot be a sheet's name: %s",
                       name.len > 60 ? 60 : (int)name.len, name.data, wrong);
 }
 
@@ -481,9 +507,11 @@ static enum mg_err encode(const struct mg_codec_job *job, struct mg_buf *out, st
         return e;
     if (table->rows > MAX_ROWS - 1 || table->schema.n_children > MAX_COLUMNS)
         return mg_err_set(err, MG_E_NOT_ACCEPTABLE,
-                          "an Excel sheet holds %d rows below its header and %d columns, the table has %lld and %lld: ask "
+                          "an Excel sheet holds %d rows below its header and %d columns, the table "
+                          "has %lld and %lld: ask "
                           "for csv, parquet or feather",
-                          MAX_ROWS - 1, MAX_COLUMNS, (long long)table->rows, (long long)table->schema.n_children);
+                          MAX_ROWS - 1, MAX_COLUMNS, (long long)table->rows,
+                          (long long)table->schema.n_children);
     excel_zip_init(&zip, out);
     for (size_t i = 0; !e && i < sizeof fixed_parts / sizeof *fixed_parts; i++)
         e = put_part(&zip, fixed_parts[i].name, mg_span(fixed_parts[i].xml), err);

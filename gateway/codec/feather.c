@@ -5,7 +5,8 @@
  * a stream replaces them, a file, which knows only additions, gets them as deltas with the indices
  * moved up (and widened when they need it). Cost: a copy of the buffers, so 1 GB/s and more;
  * feather.compression trades time for size. Spec:
- * https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc */
+ * https://arrow.apache.org/docs/format/Columnar.html#serialization-and-interprocess-communication-ipc
+ */
 #include "moongate/codec.h"
 
 #include "ipc.h"
@@ -140,7 +141,7 @@ static enum mg_err put_body(struct writer *w, struct ipc_body *body, int64_t dic
     struct ipc_flat flat;
     struct mg_span metadata;
     size_t at = w->out->len;
-    int64_t (*places)[2] = calloc(body->n_parts + 1, sizeof *places);
+    int64_t(*places)[2] = calloc(body->n_parts + 1, sizeof *places);
     if (!places)
         return mg_err_set(err, MG_E_NOMEM, "out of memory for a table's buffers");
     free(body->buffers);
@@ -177,7 +178,8 @@ static int width_for(const struct ipc_dictionary *dictionary, int64_t total)
     static const struct {
         const char *formats;
         int64_t most;
-    } limits[] = {{"c", INT8_MAX}, {"C", UINT8_MAX}, {"s", INT16_MAX}, {"S", UINT16_MAX}, {"iI", INT32_MAX}};
+    } limits[] = {
+        {"c", INT8_MAX}, {"C", UINT8_MAX}, {"s", INT16_MAX}, {"S", UINT16_MAX}, {"iI", INT32_MAX}};
     int width = dictionary->index_width, wanted = total - 1 > INT32_MAX ? 8 : 4;
     for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
         if (strchr(limits[i].formats, dictionary->field->format[0]) && total - 1 > limits[i].most)
@@ -185,8 +187,8 @@ static int width_for(const struct ipc_dictionary *dictionary, int64_t total)
     return width;
 }
 
-/* The batch's values of one dictionary: nothing when they are those of the batch before. Without `write` only
- * what becomes of the indices is found out, for the schema. */
+/* The batch's values of one dictionary: nothing when they are those of the batch before. Without
+ * `write` only what becomes of the indices is found out, for the schema. */
 static enum mg_err visit_dictionary(struct writer *w, const struct ArrowSchema *field,
                                     const struct ArrowArray *array, bool write,
                                     struct mg_errmsg *err)
@@ -200,12 +202,14 @@ static enum mg_err visit_dictionary(struct writer *w, const struct ArrowSchema *
         return MG_OK;
     mg_buf_init(&bytes, 0);
     ipc_body_init(&body, &w->schema, values->length);
-    enum mg_err e = ipc_body_add(&body, field->dictionary, values, values->offset, values->length, err);
+    enum mg_err e =
+        ipc_body_add(&body, field->dictionary, values, values->offset, values->length, err);
     if (!e)
         e = ipc_body_write(&body, IPC_UNCOMPRESSED, &bytes, err);
     if (e)
         goto out;
-    for (size_t i = 0; i < body.n_parts; i++) /* bytes alone would not tell "ab","c" from "a","bc" of one length */
+    for (size_t i = 0; i < body.n_parts;
+         i++) /* bytes alone would not tell "ab","c" from "a","bc" of one length */
         mg_buf_put(&bytes, body.buffers[i], sizeof body.buffers[i]);
     mg_buf_put(&bytes, body.nodes, body.n_nodes * sizeof *body.nodes);
     e = mg_buf_status(&bytes, err);
@@ -313,7 +317,8 @@ static enum mg_err write_table(const struct mg_codec_job *job, bool file, struct
                                struct mg_errmsg *err)
 {
     static const char end[8] = "\377\377\377\377\0\0\0";
-    struct writer w = {.compression = (enum ipc_compression)((int)job->options[OPT_COMPRESSION].number - 1),
+    struct writer w = {.compression =
+                           (enum ipc_compression)((int)job->options[OPT_COMPRESSION].number - 1),
                        .file = file,
                        .out = out,
                        .start = out->len};
@@ -338,12 +343,14 @@ out:
     return e ? e : mg_buf_status(out, err);
 }
 
-static enum mg_err encode_file(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode_file(const struct mg_codec_job *job, struct mg_buf *out,
+                               struct mg_errmsg *err)
 {
     return write_table(job, true, out, err);
 }
 
-static enum mg_err encode_stream(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode_stream(const struct mg_codec_job *job, struct mg_buf *out,
+                                 struct mg_errmsg *err)
 {
     return write_table(job, false, out, err);
 }

@@ -25,7 +25,8 @@ struct ipc_type {
     const char *zone; /* of a timestamp; borrowed from the format */
 };
 /* MG_E_NOT_ACCEPTABLE names a format that IPC files of ours cannot hold. */
-MG_MUST_CHECK enum mg_err ipc_type_of(const char *format, struct ipc_type *out, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err ipc_type_of(const char *format, struct ipc_type *out,
+                                      struct mg_errmsg *err);
 
 /* Dictionaries of a schema, inner ones first; an index is the id in the file. */
 struct ipc_dictionary {

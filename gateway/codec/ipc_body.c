@@ -49,22 +49,16 @@ static enum mg_err add_part(struct ipc_body *body, struct ipc_part part, struct 
 static enum mg_err add_copy(struct ipc_body *body, const void *data, int64_t from, int64_t bytes,
                             struct mg_errmsg *err)
 {
-    struct ipc_part part = {.kind = IPC_COPY,
-                            .data = data,
-                            .from = from,
-                            .n = bytes,
-                            .bytes = (size_t)bytes};
+    struct ipc_part part = {
+        .kind = IPC_COPY, .data = data, .from = from, .n = bytes, .bytes = (size_t)bytes};
     return add_part(body, part, err);
 }
 
 static enum mg_err add_bits(struct ipc_body *body, const void *bits, int64_t from, int64_t n,
                             struct mg_errmsg *err)
 {
-    struct ipc_part part = {.kind = IPC_SHIFTED_BITS,
-                            .data = bits,
-                            .from = from,
-                            .n = n,
-                            .bytes = ((size_t)n + 7) / 8};
+    struct ipc_part part = {
+        .kind = IPC_SHIFTED_BITS, .data = bits, .from = from, .n = n, .bytes = ((size_t)n + 7) / 8};
     return add_part(body, part, err);
 }
 
@@ -73,7 +67,10 @@ static int64_t offset_at(const void *offsets, int width, int64_t i)
     return width == 4 ? ((const int32_t *)offsets)[i] : ((const int64_t *)offsets)[i];
 }
 
-static inline bool bit_at(const uint8_t *bits, int64_t i) { return bits[i >> 3] >> (i & 7) & 1; }
+static inline bool bit_at(const uint8_t *bits, int64_t i)
+{
+    return bits[i >> 3] >> (i & 7) & 1;
+}
 
 static int64_t count_nulls(const uint8_t *bits, int64_t from, int64_t n)
 {

@@ -99,12 +99,12 @@ void ipc_flat_begin(struct ipc_flat *flat)
     flat->table = flat->len;
 }
 
-#define SLOT(name, type)                                               \
+#define SLOT(name, type)                                                   \
     void ipc_flat_slot_##name(struct ipc_flat *flat, int slot, type value) \
-    {                                                                  \
-        pad(flat, sizeof value, sizeof value);                         \
-        put(flat, &value, sizeof value);                               \
-        flat->slots[slot] = (uint32_t)flat->len;                       \
+    {                                                                      \
+        pad(flat, sizeof value, sizeof value);                             \
+        put(flat, &value, sizeof value);                                   \
+        flat->slots[slot] = (uint32_t)flat->len;                           \
     }
 SLOT(u8, uint8_t)
 SLOT(i16, int16_t)

@@ -37,7 +37,13 @@ static const struct {
     const char *format;
     struct ipc_type type;
 } formats[] = {
-#define FIXED(format, tag, width, ...) {format, {tag, IPC_FIXED, width, 0, {__VA_ARGS__}, NULL}}
+#define FIXED(format, tag, width, ...)                    \
+    {                                                     \
+        format,                                           \
+        {                                                 \
+            tag, IPC_FIXED, width, 0, {__VA_ARGS__}, NULL \
+        }                                                 \
+    }
     {"n", {.tag = TYPE_NULL, .layout = IPC_NOTHING}},
     {"b", {.tag = TYPE_BOOL, .layout = IPC_BITS}},
     FIXED("c", TYPE_INT, 1, 8, 1),
@@ -194,7 +200,8 @@ static ipc_ref put_pair(struct ipc_flat *flat, struct mg_span key, struct mg_spa
     return ipc_flat_end(flat);
 }
 
-/* Metadata of the C interface without the keys that begin like `except`; then `more` pairs. 0: none. */
+/* Metadata of the C interface without the keys that begin like `except`; then `more` pairs. 0:
+ * none. */
 static ipc_ref put_metadata(struct ipc_flat *flat, const char *metadata, const char *except,
                             const struct mg_span (*more)[2], size_t n_more)
 {
@@ -224,7 +231,8 @@ static ipc_ref put_geometry_metadata(const struct ipc_schema *schema, struct ipc
     if (schema->crs.len) {
         mg_buf_str(&text, "\"crs\":");
         mg_buf_put(&text, schema->crs.data, schema->crs.len);
-        mg_buf_str(&text, schema->lnglat ? ",\"crs_type\":\"authority_code\"" : ",\"crs_type\":\"projjson\"");
+        mg_buf_str(&text, schema->lnglat ? ",\"crs_type\":\"authority_code\""
+                                         : ",\"crs_type\":\"projjson\"");
     }
     mg_buf_str(&text, "}");
     const struct mg_span more[][2] = {
@@ -255,9 +263,8 @@ static enum mg_err put_field(const struct ipc_schema *schema, const struct Arrow
         e = ipc_type_of(field->format, &index, err);
     if (e)
         goto out;
-    ipc_ref encoding = 0, metadata = geometry
-                                         ? put_geometry_metadata(schema, flat, field->metadata)
-                                         : put_metadata(flat, field->metadata, NULL, NULL, 0);
+    ipc_ref encoding = 0, metadata = geometry ? put_geometry_metadata(schema, flat, field->metadata)
+                                              : put_metadata(flat, field->metadata, NULL, NULL, 0);
     ipc_ref children = ipc_flat_refs(flat, refs, (size_t)values->n_children);
     if (dictionary) {
         index.args[0] = dictionary->index_width * 8;
@@ -326,7 +333,8 @@ enum mg_err ipc_schema_put(const struct ipc_schema *schema, struct ipc_flat *fla
     if (table->geometry >= 0)
         geo_json(schema, &geo);
     const struct mg_span more[][2] = {{MG_SPAN("geo"), {geo.data, geo.len}}};
-    metadata = put_metadata(flat, table->schema.metadata, geo.len ? "geo" : NULL, more, geo.len > 0);
+    metadata =
+        put_metadata(flat, table->schema.metadata, geo.len ? "geo" : NULL, more, geo.len > 0);
     flat->failed |= geo.failed;
     mg_buf_fini(&geo);
     ipc_ref fields = ipc_flat_refs(flat, refs, n);

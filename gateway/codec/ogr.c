@@ -5,7 +5,8 @@
  * one type, and holds no features without a place. Losses: times to the millisecond (years 0 to
  * 9999, else null), a time of day as text, lists and structs as JSON, NaN in a GeoPackage as null,
  * NUL in text as U+FFFD, names made unique. Geometry that is no WKB is null; a FlatGeobuf has no
- * rows without geometry. The file's memory is taken over, not copied. Cost: 2 to 4 us a row of five. */
+ * rows without geometry. The file's memory is taken over, not copied. Cost: 2 to 4 us a row of
+ * five. */
 #include "moongate/codec.h"
 #include "moongate/gdal.h"
 #include "moongate/geometry.h"
@@ -84,8 +85,9 @@ static void field_of(const struct ArrowSchema *schema, struct field *out)
         const char *formats;
         OGRFieldType type;
         OGRFieldSubType subtype;
-    } singles[] = {{"b", OFTInteger, OFSTBoolean}, {"cs", OFTInteger, OFSTInt16}, {"CSi", OFTInteger, OFSTNone},
-                   {"IlL", OFTInteger64, OFSTNone}, {"ef", OFTReal, OFSTFloat32}, {"g", OFTReal, OFSTNone},
+    } singles[] = {{"b", OFTInteger, OFSTBoolean}, {"cs", OFTInteger, OFSTInt16},
+                   {"CSi", OFTInteger, OFSTNone},  {"IlL", OFTInteger64, OFSTNone},
+                   {"ef", OFTReal, OFSTFloat32},   {"g", OFTReal, OFSTNone},
                    {"zZ", OFTBinary, OFSTNone}};
     const char *format = schema->dictionary ? schema->dictionary->format : schema->format;
     *out = (struct field){.type = OFTString, .subtype = OFSTNone};
@@ -129,7 +131,8 @@ static enum mg_err look_through(struct sink *sink, struct mg_errmsg *err)
                 mg_cursor_get(cursor, r, &cell);
                 row++;
                 if (c == table->geometry)
-                    see_geometry(&sink->shapes, row, cell.type == MG_CELL_BINARY ? cell.s : MG_SPAN(""));
+                    see_geometry(&sink->shapes, row,
+                                 cell.type == MG_CELL_BINARY ? cell.s : MG_SPAN(""));
                 else if (cell.type == MG_CELL_UINT && cell.u > INT64_MAX)
                     sink->fields[c].type = OFTString;
             }
@@ -139,9 +142,11 @@ static enum mg_err look_through(struct sink *sink, struct mg_errmsg *err)
     return MG_OK;
 }
 
-static enum mg_err gdal_failed(const struct mg_gdal_errors *errors, const char *what, struct mg_errmsg *err)
+static enum mg_err gdal_failed(const struct mg_gdal_errors *errors, const char *what,
+                               struct mg_errmsg *err)
 {
-    return mg_err_set(err, MG_E_INTERNAL, "%s: %.300s", what, errors->text[0] ? errors->text : "GDAL says no more");
+    return mg_err_set(err, MG_E_INTERNAL, "%s: %.300s", what,
+                      errors->text[0] ? errors->text : "GDAL says no more");
 }
 
 static bool name_taken(struct sink *sink, const char *name, const char *also)
@@ -167,7 +172,8 @@ static void name_field(struct sink *sink, int column, const char *geometry, char
 static bool has_column(const struct mg_table *table, const char *name)
 {
     for (int c = 0; c < table->schema.n_children; c++)
-        if (table->schema.children[c]->name && strcasecmp(table->schema.children[c]->name, name) == 0)
+        if (table->schema.children[c]->name &&
+            strcasecmp(table->schema.children[c]->name, name) == 0)
             return true;
     return false;
 }
@@ -187,11 +193,13 @@ static char **layer_options(const struct sink *sink, bool gpkg)
     for (int i = 2; has_column(sink->table, fid); i++)
         snprintf(fid, sizeof fid, "fid_%d", i);
     options = CSLSetNameValue(options, "FID", fid);
-    return sink->table->geometry < 0 ? options
-                                     : CSLSetNameValue(options, "GEOMETRY_NAME", geometry_name(sink->table));
+    return sink->table->geometry < 0
+               ? options
+               : CSLSetNameValue(options, "GEOMETRY_NAME", geometry_name(sink->table));
 }
 
-static enum mg_err make_layer(struct sink *sink, bool gpkg, const struct mg_gdal_errors *errors, struct mg_errmsg *err)
+static enum mg_err make_layer(struct sink *sink, bool gpkg, const struct mg_gdal_errors *errors,
+                              struct mg_errmsg *err)
 {
     const struct mg_table *table = sink->table;
     GDALDriverH driver = GDALGetDriverByName(gpkg ? "GPKG" : "FlatGeobuf");
@@ -200,13 +208,16 @@ static enum mg_err make_layer(struct sink *sink, bool gpkg, const struct mg_gdal
     /* GDAL 3.6 leaves such rows out and says nothing. */
     if (!gpkg && sink->shapes.hole)
         return mg_err_set(err, MG_E_NOT_ACCEPTABLE,
-                          "flatgeobuf holds no rows without a place, and the geometry of row %lld is null or empty: leave "
+                          "flatgeobuf holds no rows without a place, and the geometry of row %lld "
+                          "is null or empty: leave "
                           "such rows out, or ask for gpkg, parquet or geojson",
                           (long long)sink->shapes.hole);
     if (!driver)
-        return mg_err_set(err, MG_E_INTERNAL, "GDAL has no driver for %s here", gpkg ? "GeoPackage" : "FlatGeobuf");
+        return mg_err_set(err, MG_E_INTERNAL, "GDAL has no driver for %s here",
+                          gpkg ? "GeoPackage" : "FlatGeobuf");
     if (table->geometry >= 0) {
-        type = OGR_GT_SetModifier((OGRwkbGeometryType)sink->shapes.type, sink->shapes.z, sink->shapes.m);
+        type = OGR_GT_SetModifier((OGRwkbGeometryType)sink->shapes.type, sink->shapes.z,
+                                  sink->shapes.m);
         if (table->crs) {
             enum mg_err e = mg_crs_parse(table->crs, &crs, err);
             if (e)
@@ -258,9 +269,13 @@ static const char *c_text(struct sink *sink, struct mg_span s)
     return sink->text.data ? sink->text.data : "";
 }
 
-static int two_digits(const char *at) { return (at[0] - '0') * 10 + at[1] - '0'; }
+static int two_digits(const char *at)
+{
+    return (at[0] - '0') * 10 + at[1] - '0';
+}
 
-/* From the ISO text, "2024-02-29T12:34:56.789012Z", which is of fixed width for four-digit years. */
+/* From the ISO text, "2024-02-29T12:34:56.789012Z", which is of fixed width for four-digit years.
+ */
 static bool set_time(struct sink *sink, int index, const struct mg_cell *cell)
 {
     char text[40];
@@ -276,8 +291,9 @@ static bool set_time(struct sink *sink, int index, const struct mg_cell *cell)
         if (n >= 26)
             millis = two_digits(text + 20) * 10 + text[22] - '0';
     }
-    OGR_F_SetFieldDateTimeEx(sink->feature, index, year, two_digits(text + 5), two_digits(text + 8), hour, minute,
-                             (float)(second * 1000 + millis) / 1000.f, cell->zoned ? 100 : 0);
+    OGR_F_SetFieldDateTimeEx(sink->feature, index, year, two_digits(text + 5), two_digits(text + 8),
+                             hour, minute, (float)(second * 1000 + millis) / 1000.f,
+                             cell->zoned ? 100 : 0);
     return true;
 }
 
@@ -300,7 +316,8 @@ static bool set_field(struct sink *sink, const struct field *field, const struct
         } else if (field->type == OFTReal) {
             OGR_F_SetFieldDouble(feature, index, (double)cell->i);
         } else {
-            OGR_F_SetFieldInteger64(feature, index, cell->type == MG_CELL_INT ? cell->i : (int64_t)cell->u);
+            OGR_F_SetFieldInteger64(feature, index,
+                                    cell->type == MG_CELL_INT ? cell->i : (int64_t)cell->u);
         }
         return true;
     case MG_CELL_DOUBLE:
@@ -331,13 +348,15 @@ static bool set_field(struct sink *sink, const struct field *field, const struct
 static void set_geometry(struct sink *sink, const struct mg_cell *cell)
 {
     OGRGeometryH geometry = NULL;
-    if (cell->type == MG_CELL_BINARY && cell->s.len <= INT32_MAX && mg_wkb_check(cell->s, NULL) == MG_OK)
+    if (cell->type == MG_CELL_BINARY && cell->s.len <= INT32_MAX &&
+        mg_wkb_check(cell->s, NULL) == MG_OK)
         if (OGR_G_CreateFromWkb(cell->s.data, NULL, &geometry, (int)cell->s.len) != OGRERR_NONE)
             geometry = NULL;
     OGR_F_SetGeometryDirectly(sink->feature, geometry);
 }
 
-static enum mg_err write_rows(struct sink *sink, const struct mg_gdal_errors *errors, struct mg_errmsg *err)
+static enum mg_err write_rows(struct sink *sink, const struct mg_gdal_errors *errors,
+                              struct mg_errmsg *err)
 {
     struct rows_of rows;
     bool more = true;
@@ -376,7 +395,8 @@ static enum mg_err take_file(const struct sink *sink, struct mg_buf *out, struct
     char *ended = realloc(data, (size_t)bytes + 1); /* GDAL's memory is malloc's */
     if (!ended) {
         VSIFree(data);
-        return mg_err_set(err, MG_E_NOMEM, "out of memory for a file of %llu bytes", (unsigned long long)bytes);
+        return mg_err_set(err, MG_E_NOMEM, "out of memory for a file of %llu bytes",
+                          (unsigned long long)bytes);
     }
     ended[bytes] = '\0';
     free(out->data);
@@ -386,7 +406,8 @@ static enum mg_err take_file(const struct sink *sink, struct mg_buf *out, struct
     return MG_OK;
 }
 
-/* SQLite's files lie in memory: nothing to be synced. A fixed date, so that equal tables give equal bytes. */
+/* SQLite's files lie in memory: nothing to be synced. A fixed date, so that equal tables give equal
+ * bytes. */
 static const char *const settings[][2] = {
     {"OGR_SQLITE_SYNCHRONOUS", "OFF"},
     {"OGR_SQLITE_JOURNAL", "MEMORY"},
@@ -399,7 +420,8 @@ static void use_settings(bool on)
         CPLSetThreadLocalConfigOption(settings[i][0], on ? settings[i][1] : NULL);
 }
 
-static enum mg_err write_table(const struct mg_codec_job *job, bool gpkg, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err write_table(const struct mg_codec_job *job, bool gpkg, struct mg_buf *out,
+                               struct mg_errmsg *err)
 {
     static _Thread_local uint64_t counter;
     struct sink sink = {.table = job->value->table};
@@ -441,12 +463,14 @@ static enum mg_err write_table(const struct mg_codec_job *job, bool gpkg, struct
     return e;
 }
 
-static enum mg_err encode_flatgeobuf(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode_flatgeobuf(const struct mg_codec_job *job, struct mg_buf *out,
+                                     struct mg_errmsg *err)
 {
     return write_table(job, false, out, err);
 }
 
-static enum mg_err encode_gpkg(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode_gpkg(const struct mg_codec_job *job, struct mg_buf *out,
+                               struct mg_errmsg *err)
 {
     return write_table(job, true, out, err);
 }

@@ -129,7 +129,8 @@ static inline int fixed_width(const char *format)
     return -1;
 }
 
-static inline void fill_fixed(struct dice *dice, const char *format, int width, int64_t n, char *out)
+static inline void fill_fixed(struct dice *dice, const char *format, int width, int64_t n,
+                              char *out)
 {
     static const double odd[] = {NAN, INFINITY, -INFINITY, -0.0, 0.1, 1e300, 5e-324};
     for (int64_t i = 0; i < n; i++, out += width) {
@@ -168,10 +169,13 @@ static inline void fill_fixed(struct dice *dice, const char *format, int width, 
     }
 }
 
-static inline void fill_bytes(struct dice *dice, bool text, bool large, int64_t n, struct ArrowArray *array)
+static inline void fill_bytes(struct dice *dice, bool text, bool large, int64_t n,
+                              struct ArrowArray *array)
 {
-    static const char *const words[] = {"", "a", "two words", "say \"x\"", "line\nbreak", "=1+1", "gr\303\274n",
-                                        "\360\237\214\231", "\327\251\327\234", "tab\there", "<b>&amp;"};
+    static const char *const words[] = {
+        "",        "a",           "two words",        "say \"x\"",        "line\nbreak",
+        "=1+1",    "gr\303\274n", "\360\237\214\231", "\327\251\327\234", "tab\there",
+        "<b>&amp;"};
     char *data = malloc(1 + (size_t)n * 24);
     int64_t at = 0;
     void *offsets = calloc((size_t)n + 1, 8);
@@ -193,10 +197,11 @@ static inline void fill_bytes(struct dice *dice, bool text, bool large, int64_t 
     array->buffers[2] = data;
 }
 
-static inline struct ArrowArray *random_array(struct dice *dice, const struct ArrowSchema *schema, int64_t n, int nulls);
+static inline struct ArrowArray *random_array(struct dice *dice, const struct ArrowSchema *schema,
+                                              int64_t n, int nulls);
 
-static inline void fill_nested(struct dice *dice, const struct ArrowSchema *schema, int64_t n, int nulls,
-                               struct ArrowArray *array)
+static inline void fill_nested(struct dice *dice, const struct ArrowSchema *schema, int64_t n,
+                               int nulls, struct ArrowArray *array)
 {
     const char *format = schema->format;
     int64_t child = n;
@@ -222,14 +227,18 @@ static inline void fill_nested(struct dice *dice, const struct ArrowSchema *sche
 }
 
 /* `nulls` in a hundred. A slice: elements before and behind it that must not show. */
-static inline struct ArrowArray *random_array(struct dice *dice, const struct ArrowSchema *schema, int64_t n, int nulls)
+static inline struct ArrowArray *random_array(struct dice *dice, const struct ArrowSchema *schema,
+                                              int64_t n, int nulls)
 {
     const char *format = schema->format;
     struct ArrowArray *array = calloc(1, sizeof *array);
     int64_t before = roll_below(dice, 2) ? roll_below(dice, 11) : 0, all = before + n;
     int width = fixed_width(format);
     bool bytes = !format[1] && strchr("uUzZ", format[0]), none = format[0] == 'n';
-    array->n_buffers = none ? 0 : bytes ? 3 : format[0] == '+' && (format[1] == 's' || format[1] == 'w') ? 1 : 2;
+    array->n_buffers = none                                                         ? 0
+                       : bytes                                                      ? 3
+                       : format[0] == '+' && (format[1] == 's' || format[1] == 'w') ? 1
+                                                                                    : 2;
     *array = (struct ArrowArray){.length = n,
                                  .offset = before,
                                  .null_count = none ? n : -1,
@@ -261,7 +270,8 @@ static inline struct ArrowArray *random_array(struct dice *dice, const struct Ar
     } else if (format[0] == '+') {
         fill_nested(dice, schema, all, nulls, array);
     } else if (bytes) {
-        fill_bytes(dice, format[0] == 'u' || format[0] == 'U', format[0] == 'U' || format[0] == 'Z', all, array);
+        fill_bytes(dice, format[0] == 'u' || format[0] == 'U', format[0] == 'U' || format[0] == 'Z',
+                   all, array);
     } else if (format[0] == 'b') {
         uint8_t *bits = malloc((size_t)all / 8 + 1);
         for (int64_t i = 0; i <= all / 8; i++)
@@ -276,8 +286,8 @@ static inline struct ArrowArray *random_array(struct dice *dice, const struct Ar
 }
 
 /* Columns as "i u +l(u)"; names are their formats. Batches are slices of their arrays, too. */
-static inline struct mg_table *random_table(uint64_t seed, const char *columns, int64_t rows, size_t n_batches,
-                                            int nulls)
+static inline struct mg_table *random_table(uint64_t seed, const char *columns, int64_t rows,
+                                            size_t n_batches, int nulls)
 {
     struct dice dice = {seed};
     struct ArrowSchema *top = new_schema("+s", "", 0);
@@ -293,13 +303,14 @@ static inline struct mg_table *random_table(uint64_t seed, const char *columns, 
     }
     for (size_t b = 0; b < n_batches; b++) {
         int64_t before = roll_below(&dice, 2) ? roll_below(&dice, 5) : 0;
-        batches[b] = (struct ArrowArray){.length = rows,
-                                         .offset = before,
-                                         .n_buffers = 1,
-                                         .buffers = calloc(1, sizeof(void *)),
-                                         .n_children = top->n_children,
-                                         .children = calloc((size_t)top->n_children + 1, sizeof(void *)),
-                                         .release = drop_array};
+        batches[b] =
+            (struct ArrowArray){.length = rows,
+                                .offset = before,
+                                .n_buffers = 1,
+                                .buffers = calloc(1, sizeof(void *)),
+                                .n_children = top->n_children,
+                                .children = calloc((size_t)top->n_children + 1, sizeof(void *)),
+                                .release = drop_array};
         for (int64_t i = 0; i < top->n_children; i++)
             batches[b].children[i] = random_array(&dice, top->children[i], before + rows, nulls);
     }

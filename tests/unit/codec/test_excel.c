@@ -6,7 +6,8 @@
 
 extern const struct mg_codec mg_codec_excel[];
 
-static enum mg_err encode(struct mg_table *table, const char *sheet, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err encode(struct mg_table *table, const char *sheet, struct mg_buf *out,
+                          struct mg_errmsg *err)
 {
     struct mg_value value = {.shape = MG_SHAPE_TABLE, .table = table};
     struct mg_option_value options[] = {{.text = mg_span(sheet)}};
@@ -47,7 +48,8 @@ static void member(const struct mg_buf *zip, const char *name, struct mg_buf *ou
     fail_msg("no member %s", name);
 }
 
-#define TEXT(ref, text) "<c r=\"" ref "\" t=\"inlineStr\"><is><t xml:space=\"preserve\">" text "</t></is></c>"
+#define TEXT(ref, text) \
+    "<c r=\"" ref "\" t=\"inlineStr\"><is><t xml:space=\"preserve\">" text "</t></is></c>"
 
 static void expect_cell(char type, struct mg_cell cell, const char *expected)
 {
@@ -66,7 +68,8 @@ static void expect_cell(char type, struct mg_cell cell, const char *expected)
     const char *row = strstr(xml.data, "<row r=\"2\">");
     assert_non_null(row);
     row += strlen("<row r=\"2\">");
-    if (strncmp(row, expected, strlen(expected)) != 0 || strncmp(row + strlen(expected), "</row>", 6) != 0)
+    if (strncmp(row, expected, strlen(expected)) != 0 ||
+        strncmp(row + strlen(expected), "</row>", 6) != 0)
         fail_msg("%.300s instead of %s", row, expected);
     mg_buf_fini(&xml);
     mg_buf_fini(&out);
@@ -81,7 +84,9 @@ static void test_cells(void **state)
         const char *expected;
     } rows[] = {
         {'i', {.type = MG_CELL_INT, .i = -7}, "<c r=\"A2\"><v>-7</v></c>"},
-        {'i', {.type = MG_CELL_INT, .i = 9007199254740992}, "<c r=\"A2\"><v>9007199254740992</v></c>"},
+        {'i',
+         {.type = MG_CELL_INT, .i = 9007199254740992},
+         "<c r=\"A2\"><v>9007199254740992</v></c>"},
         {'i', {.type = MG_CELL_INT, .i = 9007199254740993}, TEXT("A2", "9007199254740993")},
         {'i', {.type = MG_CELL_INT, .i = INT64_MIN}, TEXT("A2", "-9223372036854775808")},
         {'d', {.type = MG_CELL_DOUBLE, .d = 0.1}, "<c r=\"A2\"><v>0.1</v></c>"},
@@ -96,10 +101,14 @@ static void test_cells(void **state)
         {'t', {.type = MG_CELL_DATE, .i = 2932896}, "<c r=\"A2\" s=\"2\"><v>2958465</v></c>"},
         {'t', {.type = MG_CELL_DATE, .i = 2932897}, TEXT("A2", "+10000-01-01")},
         {'s', {.type = MG_CELL_STRING, .s = {"=1+1", 4}}, TEXT("A2", "=1+1")},
-        {'s', {.type = MG_CELL_STRING, .s = {"a<b>&\"c\"", 8}}, TEXT("A2", "a&lt;b&gt;&amp;&quot;c&quot;")},
+        {'s',
+         {.type = MG_CELL_STRING, .s = {"a<b>&\"c\"", 8}},
+         TEXT("A2", "a&lt;b&gt;&amp;&quot;c&quot;")},
         {'s', {.type = MG_CELL_STRING, .s = {"a\0b\r\n", 5}}, TEXT("A2", "a_x0000_b_x000D_\n")},
         {'s', {.type = MG_CELL_STRING, .s = {"_x0041_ _x", 10}}, TEXT("A2", "_x005F_x0041_ _x")},
-        {'s', {.type = MG_CELL_STRING, .s = {"\360\237\214\231\xff", 5}}, TEXT("A2", "\360\237\214\231\357\277\275")},
+        {'s',
+         {.type = MG_CELL_STRING, .s = {"\360\237\214\231\xff", 5}},
+         TEXT("A2", "\360\237\214\231\357\277\275")},
         {'s', {.type = MG_CELL_STRING, .s = {"\357\277\277", 3}}, TEXT("A2", "\357\277\275")},
         {'s', {.type = MG_CELL_STRING, .s = {"", 0}}, TEXT("A2", "")},
         {'s', {.type = MG_CELL_NULL}, ""},
@@ -115,11 +124,20 @@ static void test_names(void **state)
         const char *name;
         bool good;
     } rows[] = {
-        {"Sheet1", true},       {"Größe & <Länge>", true}, {"1234567890123456789012345678901", true},
-        {"History 2", true},    {"it's", true},            {"12345678901234567890123456789012", false},
-        {"a/b", false},         {"a[1]", false},           {"what?", false},
-        {"'x", false},          {"x'", false},             {"hiSTory", false},
-        {"bell\a", false},      {"bad\xff", false},
+        {"Sheet1", true},
+        {"Größe & <Länge>", true},
+        {"1234567890123456789012345678901", true},
+        {"History 2", true},
+        {"it's", true},
+        {"12345678901234567890123456789012", false},
+        {"a/b", false},
+        {"a[1]", false},
+        {"what?", false},
+        {"'x", false},
+        {"x'", false},
+        {"hiSTory", false},
+        {"bell\a", false},
+        {"bad\xff", false},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -152,7 +170,8 @@ static void test_limits(void **state)
         struct mg_errmsg err = {0};
         maker_init(&maker, NULL, "id:i long:s");
         mg_table_builder_row(maker.builder);
-        maker_set(&maker, 1, (struct mg_cell){.type = MG_CELL_STRING, .s = {text, (size_t)(32767 + over)}});
+        maker_set(&maker, 1,
+                  (struct mg_cell){.type = MG_CELL_STRING, .s = {text, (size_t)(32767 + over)}});
         mg_table_builder_row(maker.builder);
         struct mg_table *table = maker_finish(&maker);
         assert_int_equal(encode(table, "S", &out, &err), over ? MG_E_NOT_ACCEPTABLE : MG_OK);
@@ -178,12 +197,13 @@ static void test_limits(void **state)
 static void test_random(void **state)
 {
     const char *folder = getenv("MG_WRITE_TABLES");
-    static const char columns[] =
-        "n b c C s S i I l L e f g u U z Z w:5 tdD tdm tts ttu tss: tsu:Europe/Berlin tsn: tDs d:12,3 +l(u) +s(i,u) "
-        "+m(u,i) c<u>";
+    static const char columns[] = "n b c C s S i I l L e f g u U z Z w:5 tdD tdm tts ttu tss: "
+                                  "tsu:Europe/Berlin tsn: tDs d:12,3 +l(u) +s(i,u) "
+                                  "+m(u,i) c<u>";
     (void)state;
     for (uint64_t seed = 0; seed < 40; seed++) {
-        struct mg_table *table = random_table(seed, seed == 1 ? "" : columns, seed ? 31 : 0, seed % 3, 25);
+        struct mg_table *table =
+            random_table(seed, seed == 1 ? "" : columns, seed ? 31 : 0, seed % 3, 25);
         struct mg_value value = {.shape = MG_SHAPE_TABLE, .table = table};
         struct mg_option_value options[] = {{.text = MG_SPAN("Random")}};
         struct mg_codec_job job = {.value = &value, .options = options};
@@ -214,6 +234,7 @@ static void test_random(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_cells), cmocka_unit_test(test_names),
-                                       cmocka_unit_test(test_limits), cmocka_unit_test(test_random)};
+                                       cmocka_unit_test(test_limits),
+                                       cmocka_unit_test(test_random)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

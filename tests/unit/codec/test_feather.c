@@ -1,15 +1,17 @@
 /* Arrow IPC: framing, alignment, sizes; and, with MG_WRITE_TABLES=DIR, files for other readers
- * (tests/http/arrow.test.mjs): each DIR/<case>.{feather,arrows} beside a DIR/<case>.json of its cells. */
+ * (tests/http/arrow.test.mjs): each DIR/<case>.{feather,arrows} beside a DIR/<case>.json of its
+ * cells. */
 #include "table_make.h"
 
 #include "arrow_make.h"
 
 extern const struct mg_codec mg_codec_feather[];
 
-static const char all_types[] =
-    "n b c C s S i I l L e f g u U z Z w:5 tdD tdm tts ttm ttu ttn tss: tsm:UTC tsu:Europe/Berlin tsn: tDs tDm tDu "
-    "tDn d:12,3 d:38,10 +l(u) +L(l) +w:2(i) +s(i,u) +m(u,i) +l(+s(b,+l(g))) +s(+w:3(+s(u,z)),n) c<u> i<g> S<+l(u)> "
-    "+l(s<U>) +s(C<u>,c<i>)";
+static const char all_types[] = "n b c C s S i I l L e f g u U z Z w:5 tdD tdm tts ttm ttu ttn "
+                                "tss: tsm:UTC tsu:Europe/Berlin tsn: tDs tDm tDu "
+                                "tDn d:12,3 d:38,10 +l(u) +L(l) +w:2(i) +s(i,u) +m(u,i) "
+                                "+l(+s(b,+l(g))) +s(+w:3(+s(u,z)),n) c<u> i<g> S<+l(u)> "
+                                "+l(s<U>) +s(C<u>,c<i>)";
 
 static const struct {
     const char *name, *columns;
@@ -17,14 +19,10 @@ static const struct {
     size_t batches;
     int nulls;
 } cases[] = {
-    {"all", all_types, 37, 1, 20},
-    {"dense", all_types, 100, 1, 0},
-    {"batches", all_types, 29, 3, 40},
-    {"gone", all_types, 9, 2, 100},
-    {"norows", all_types, 0, 1, 20},
-    {"nobatches", all_types, 0, 0, 0},
-    {"nocolumns", "", 5, 1, 0},
-    {"twice", "i i u", 5, 2, 10},
+    {"all", all_types, 37, 1, 20},     {"dense", all_types, 100, 1, 0},
+    {"batches", all_types, 29, 3, 40}, {"gone", all_types, 9, 2, 100},
+    {"norows", all_types, 0, 1, 20},   {"nobatches", all_types, 0, 0, 0},
+    {"nocolumns", "", 5, 1, 0},        {"twice", "i i u", 5, 2, 10},
 };
 enum { N_CASES = sizeof cases / sizeof *cases };
 
@@ -54,8 +52,8 @@ static void test_frame(void **state)
     for (size_t c = 0; c < N_CASES; c++)
         for (int compression = 0; compression < 3; compression++) {
             struct mg_buf file, stream;
-            struct mg_table *table =
-                random_table(c + 1, cases[c].columns, cases[c].rows, cases[c].batches, cases[c].nulls);
+            struct mg_table *table = random_table(c + 1, cases[c].columns, cases[c].rows,
+                                                  cases[c].batches, cases[c].nulls);
             encode(table, 0, compression, &file);
             encode(table, 1, compression, &stream);
             assert_memory_equal(file.data, "ARROW1\0\0", 8);
@@ -94,7 +92,8 @@ static void test_limit(void **state)
     mg_table_unref(&table);
 }
 
-static void put_file(const char *folder, const char *name, const char *extension, const struct mg_buf *buf)
+static void put_file(const char *folder, const char *name, const char *extension,
+                     const struct mg_buf *buf)
 {
     char path[1024];
     snprintf(path, sizeof path, "%s/%s.%s", folder, name, extension);
@@ -120,7 +119,9 @@ static void put_cells(const struct mg_table *table, struct mg_buf *out)
                 if (cell.type == MG_CELL_NESTED)
                     mg_buf_put(out, cell.s.data, cell.s.len);
                 else if (cell.type == MG_CELL_DOUBLE && !isfinite(cell.d))
-                    mg_buf_str(out, isnan(cell.d) ? "\"NaN\"" : cell.d > 0 ? "\"Infinity\"" : "\"-Infinity\"");
+                    mg_buf_str(out, isnan(cell.d) ? "\"NaN\""
+                                    : cell.d > 0  ? "\"Infinity\""
+                                                  : "\"-Infinity\"");
                 else if (cell.type == MG_CELL_INT || cell.type == MG_CELL_UINT) {
                     mg_buf_char(out, '"');
                     mg_cell_text(&cell, out);
@@ -143,7 +144,8 @@ static void test_files(void **state)
     if (!folder)
         skip();
     for (size_t c = 0; c < N_CASES; c++) {
-        struct mg_table *table = random_table(c + 1, cases[c].columns, cases[c].rows, cases[c].batches, cases[c].nulls);
+        struct mg_table *table =
+            random_table(c + 1, cases[c].columns, cases[c].rows, cases[c].batches, cases[c].nulls);
         struct mg_buf out;
         for (int compression = 0; compression < 3; compression++) {
             char name[64];

@@ -1,4 +1,5 @@
-/* FlatGeobuf and GeoPackage, read back by GDAL: geometries of all types, fields, names, CRS, the index. */
+/* FlatGeobuf and GeoPackage, read back by GDAL: geometries of all types, fields, names, CRS, the
+ * index. */
 #include "moongate/gdal.h"
 #include "moongate/raster_read.h"
 
@@ -49,8 +50,9 @@ static void set_wkt(struct maker *maker, int column, const char *wkt)
     assert_int_equal(OGR_G_CreateFromWkt(&text, NULL, &made), OGRERR_NONE);
     assert_true(OGR_G_WkbSize(made) <= (int)sizeof wkb);
     OGR_G_ExportToIsoWkb(made, wkbNDR, wkb);
-    maker_set(maker, column,
-              (struct mg_cell){.type = MG_CELL_BINARY, .s = {(char *)wkb, (size_t)OGR_G_WkbSize(made)}});
+    maker_set(
+        maker, column,
+        (struct mg_cell){.type = MG_CELL_BINARY, .s = {(char *)wkb, (size_t)OGR_G_WkbSize(made)}});
     OGR_G_DestroyGeometry(made);
 }
 
@@ -68,7 +70,8 @@ static void test_geometries(void **state)
     static const char *const sets[][6] = {
         {"POINT (1 2)", "POINT (-3 4.5)", NULL},
         {"POLYGON ((0 0,4 0,4 4,0 0),(1 0.5,2 0.5,2 1,1 0.5))", NULL},
-        {"POINT (1 2)", "LINESTRING (0 0,1 1)", "MULTIPOINT (1 1,2 2)", "MULTIPOLYGON (((0 0,1 0,1 1,0 0)))",
+        {"POINT (1 2)", "LINESTRING (0 0,1 1)", "MULTIPOINT (1 1,2 2)",
+         "MULTIPOLYGON (((0 0,1 0,1 1,0 0)))",
          "GEOMETRYCOLLECTION (POINT (1 2),LINESTRING (0 0,1 1))", NULL},
         {"POINT Z (1 2 3)", "POINT Z (4 5 6)", NULL},
         {"LINESTRING ZM (0 0 1 2,1 1 3 4)", NULL},
@@ -122,7 +125,8 @@ static void test_geometries(void **state)
                 }
                 bool same = wkt && wanted ? strcmp(wkt, wanted) == 0 : !wkt == !wanted;
                 if (!same)
-                    fail_msg("%s: %s came back as %s", mg_codec_ogr[codec].name, wanted ? wanted : "null", wkt ? wkt : "null");
+                    fail_msg("%s: %s came back as %s", mg_codec_ogr[codec].name,
+                             wanted ? wanted : "null", wkt ? wkt : "null");
                 CPLFree(wkt);
                 CPLFree(wanted);
                 OGR_F_Destroy(feature);
@@ -181,8 +185,11 @@ static void test_names(void **state)
         assert_non_null(feature);
         assert_int_equal(OGR_F_GetFieldAsInteger(feature, OGR_F_GetFieldIndex(feature, "fid")), 7);
         assert_int_equal(OGR_F_GetFieldAsInteger(feature, OGR_F_GetFieldIndex(feature, "a")), 8);
-        assert_string_equal(OGR_F_GetFieldAsString(feature, OGR_F_GetFieldIndex(feature, "A_2")), "x");
-        assert_string_equal(OGR_F_GetFieldAsString(feature, OGR_F_GetFieldIndex(feature, codec ? "GEOM_2" : "GEOM")), "y");
+        assert_string_equal(OGR_F_GetFieldAsString(feature, OGR_F_GetFieldIndex(feature, "A_2")),
+                            "x");
+        assert_string_equal(OGR_F_GetFieldAsString(
+                                feature, OGR_F_GetFieldIndex(feature, codec ? "GEOM_2" : "GEOM")),
+                            "y");
         assert_non_null(OGR_F_GetGeometryRef(feature));
         OGR_F_Destroy(feature);
         close_encoded(set, codec, &out);
@@ -190,7 +197,8 @@ static void test_names(void **state)
     mg_table_unref(&table);
 }
 
-static void compare_value(OGRFeatureH feature, int field, const struct mg_cell *cell, const char *format)
+static void compare_value(OGRFeatureH feature, int field, const struct mg_cell *cell,
+                          const char *format)
 {
     struct mg_buf text;
     if (cell->type == MG_CELL_NULL || (cell->type == MG_CELL_DOUBLE && isnan(cell->d))) {
@@ -210,7 +218,8 @@ static void compare_value(OGRFeatureH feature, int field, const struct mg_cell *
     case MG_CELL_UINT:
     case MG_CELL_DOUBLE:
         if (type == OFTReal) {
-            double got = OGR_F_GetFieldAsDouble(feature, field), want = cell->type == MG_CELL_INT ? (double)cell->i : cell->d;
+            double got = OGR_F_GetFieldAsDouble(feature, field),
+                   want = cell->type == MG_CELL_INT ? (double)cell->i : cell->d;
             if (got != want)
                 fail_msg("%s: %.17g became %.17g", format, want, got);
             break;
@@ -234,7 +243,8 @@ static void compare_value(OGRFeatureH feature, int field, const struct mg_cell *
         char iso[80];
         assert_true(OGR_F_GetFieldAsDateTimeEx(feature, field, &y, &mo, &d, &h, &mi, &s, &tz));
         n = cell->type == MG_CELL_DATE ? snprintf(iso, sizeof iso, "%04d-%02d-%02d", y, mo, d)
-                                       : snprintf(iso, sizeof iso, "%04d-%02d-%02dT%02d:%02d:%02d", y, mo, d, h, mi, (int)s);
+                                       : snprintf(iso, sizeof iso, "%04d-%02d-%02dT%02d:%02d:%02d",
+                                                  y, mo, d, h, mi, (int)s);
         assert_memory_equal(iso, text.data, (size_t)n);
         break;
     }
@@ -261,7 +271,8 @@ static void number_rows(struct mg_table *table)
             double place[] = {(double)(n % 7), (double)(n % 5)};
             memcpy(wkb, "\1\1\0\0", 5);
             memcpy(wkb + 5, place, 16);
-            ((int64_t *)(uintptr_t)batch->children[1]->buffers[1])[batch->offset + r + batch->children[1]->offset] = n;
+            ((int64_t *)(uintptr_t)batch->children[1]
+                 ->buffers[1])[batch->offset + r + batch->children[1]->offset] = n;
         }
     }
     table->geometry = 0;
@@ -270,12 +281,14 @@ static void number_rows(struct mg_table *table)
 /* All types out and back; rows are found by their number, as the index orders them anew. */
 static void test_random(void **state)
 {
-    static const char columns[] = "w:21 l b c C s S i I l L e f g u U Z w:5 tdD tdm tts ttu tss: tsu:Europe/Berlin "
-                                  "tsm:UTC tDs d:12,3 d:38,10 +l(u) +s(i,u) +m(u,i) c<u> n";
+    static const char columns[] =
+        "w:21 l b c C s S i I l L e f g u U Z w:5 tdD tdm tts ttu tss: tsu:Europe/Berlin "
+        "tsm:UTC tDs d:12,3 d:38,10 +l(u) +s(i,u) +m(u,i) c<u> n";
     (void)state;
     for (uint64_t seed = 0; seed < 30; seed++)
         for (int codec = 0; codec < 2; codec++) {
-            struct mg_table *table = random_table(seed, columns, seed ? 23 : 0, 1 + seed % 3, (int)(seed % 4) * 15);
+            struct mg_table *table =
+                random_table(seed, columns, seed ? 23 : 0, 1 + seed % 3, (int)(seed % 4) * 15);
             struct mg_buf out;
             OGRFeatureH feature;
             int64_t seen = 0;
@@ -320,8 +333,9 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_geometries), cmocka_unit_test(test_index),
-                                       cmocka_unit_test(test_names), cmocka_unit_test(test_random),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_geometries),
+                                       cmocka_unit_test(test_index), cmocka_unit_test(test_names),
+                                       cmocka_unit_test(test_random),
                                        cmocka_unit_test(test_refusals)};
     mg_gdal_setup();
     return cmocka_run_group_tests(tests, NULL, NULL);
