@@ -161,7 +161,8 @@ static void json_escape(struct mg_buf *buf, unsigned char c)
 static inline uint64_t not_plain(uint64_t word)
 {
     uint64_t quote = word ^ EACH_BYTE * '"', slash = word ^ EACH_BYTE * '\\', del = word ^ EACH_BYTE * 0x7F;
-    return ((word - EACH_BYTE * 0x20) | (quote - EACH_BYTE) | (slash - EACH_BYTE) | (del - EACH_BYTE) | word) &
+    return ((word - EACH_BYTE * 0x20) | (quote - EACH_BYTE) | (slash - EACH_BYTE) | (del - EACH_BYTE) |
+            word) &
            EACH_BYTE * 0x80;
 }
 

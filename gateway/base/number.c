@@ -1,11 +1,12 @@
 /* Numbers as text: integers, and the shortest decimal of a double that reads back exactly.
  *
- * A value of at most 15 significant digits and 2 (or 5) decimals is found by integers: with r = round(v * 10^k)
- * below 10^15, r and 10^k are exact doubles, so r / 10^k is the correctly rounded value of that decimal; where it
- * equals v the decimal reads back as v, and decimals of up to 15 digits are unique. Everything else goes by
- * Schubfach (R. Giulietti, "The Schubfach way to render doubles", 2020): three products with a power of ten in 128
- * bits. Written as ECMAScript writes a number: plain from 1e-6 to 1e21, else with an exponent; but -0 keeps its
- * sign. Cost: an integer 3 ns, a double 10 ns by the first way and 30 by the second. */
+ * A value of at most 15 significant digits and 2 (or 5) decimals is found by integers: with r = round(v *
+ * 10^k) below 10^15, r and 10^k are exact doubles, so r / 10^k is the correctly rounded value of that
+ * decimal; where it equals v the decimal reads back as v, and decimals of up to 15 digits are unique.
+ * Everything else goes by Schubfach (R. Giulietti, "The Schubfach way to render doubles", 2020): three
+ * products with a power of ten in 128 bits. Written as ECMAScript writes a number: plain from 1e-6 to 1e21,
+ * else with an exponent; but -0 keeps its sign. Cost: an integer 3 ns, a double 10 ns by the first way and 30
+ * by the second. */
 #include "moongate/buf.h"
 
 #include "powers_of_ten.h"
@@ -21,7 +22,8 @@ static inline int count_digits(uint64_t value)
 {
     static const uint64_t tens[] = {0, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000,
                                     10000000000, 100000000000, 1000000000000, 10000000000000, 100000000000000,
-                                    1000000000000000, 10000000000000000, 100000000000000000, 1000000000000000000,
+                                    1000000000000000, 10000000000000000, 100000000000000000,
+                                            1000000000000000000,
                                     10000000000000000000u};
     int guess = (64 - __builtin_clzll(value | 1)) * 1233 >> 12;
     return guess + 1 - (value < tens[guess]);
@@ -90,7 +92,8 @@ static size_t put_decimal(uint64_t digits, int exponent, char *out)
     return (size_t)(at - out);
 }
 
-/* To the nearest whole number below 2^51: what is behind the point falls off the mantissa. No call of nearbyint(). */
+/* To the nearest whole number below 2^51: what is behind the point falls off the mantissa. No call of
+ * nearbyint(). */
 static inline double round_whole(double v)
 {
     const double magic = 6755399441055744.0; /* 3 * 2^51 */

@@ -12,7 +12,8 @@ static const struct mg_option csv_options[] = {
     [OPT_BOM] = {"bom", MG_OPT_BOOL, 0, 1, NULL, "false", "a byte order mark, for Excel"},
     [OPT_SAFE] = {"safe", MG_OPT_BOOL, 0, 1, NULL, "false",
                   "an apostrophe before what would be a formula"},
-    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL, "columns that are written: names between commas"},
+    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL,
+                     "columns that are written: names between commas"},
     [OPT_DELIMITER] = {"delimiter", MG_OPT_ENUM, 0, 0, "comma,semicolon,tab,pipe", "comma",
                        "between the fields"},
     {0},
@@ -21,7 +22,8 @@ static const struct mg_option tsv_options[] = {
     [OPT_BOM] = {"bom", MG_OPT_BOOL, 0, 1, NULL, "false", "a byte order mark, for Excel"},
     [OPT_SAFE] = {"safe", MG_OPT_BOOL, 0, 1, NULL, "false",
                   "an apostrophe before what would be a formula"},
-    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL, "columns that are written: names between commas"},
+    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL,
+                     "columns that are written: names between commas"},
     {0},
 };
 static const char delimiters[] = ",;\t|";
@@ -90,7 +92,8 @@ static void put_row(struct rows_of *rows, char delimiter, bool safe, struct mg_b
     ROWS_OF_TEXT(out, "\r\n");
 }
 
-static enum mg_err write_rows(const struct mg_codec_job *job, const char *option, char delimiter, struct mg_buf *out,
+static enum mg_err write_rows(const struct mg_codec_job *job, const char *option, char delimiter,
+                              struct mg_buf *out,
                               struct mg_errmsg *err)
 {
     const struct mg_table *table = job->value->table;

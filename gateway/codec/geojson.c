@@ -13,12 +13,13 @@ enum { OPT_PRECISION, OPT_BBOX, OPT_COLUMNS };
 static const struct mg_option options[] = {
     [OPT_PRECISION] = {"precision", MG_OPT_INT, 0, 15, NULL, "7", "decimals of a coordinate"},
     [OPT_BBOX] = {"bbox", MG_OPT_BOOL, 0, 1, NULL, "false", "a bounding box of each feature"},
-    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL, "properties that are written: names between commas"},
+    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL,
+                     "properties that are written: names between commas"},
     {0},
 };
 
-/* Member `bbox` behind the geometry. What was cut at the antimeridian has west > east (RFC 7946, 5.2): its eastern
- * piece begins there, its western one ends there. */
+/* Member `bbox` behind the geometry. What was cut at the antimeridian has west > east (RFC 7946, 5.2): its
+ * eastern piece begins there, its western one ends there. */
 static void put_bbox(struct mg_span wkb, int precision, struct mg_buf *out)
 {
     struct mg_wkb_iter iter;

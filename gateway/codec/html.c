@@ -8,7 +8,8 @@
 enum { OPT_ROWS, OPT_COLUMNS, WKT_SHOWN = 60 };
 static const struct mg_option options[] = {
     [OPT_ROWS] = {"rows", MG_OPT_INT, 1, 1000000, NULL, "10000", "rows that are shown at most"},
-    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL, "columns that are shown: names between commas"},
+    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL,
+                     "columns that are shown: names between commas"},
     {0},
 };
 

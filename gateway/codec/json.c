@@ -1,8 +1,9 @@
 /* JSON: a table as a list of records, its geometry a GeoJSON object; a plain value as it is.
  *
- * Integers are exact, NaN is null, dates and times are ISO strings, binary is base64. Geometry is WGS 84 longitude and
- * latitude as in GeoJSON; one without a CRS is written in the coordinates it has. json.orient=split names the columns
- * once and gives the rows as lists, json.orient=values gives those alone. Cost: 100 to 300 ns a row of five. */
+ * Integers are exact, NaN is null, dates and times are ISO strings, binary is base64. Geometry is WGS 84
+ * longitude and latitude as in GeoJSON; one without a CRS is written in the coordinates it has.
+ * json.orient=split names the columns once and gives the rows as lists, json.orient=values gives those alone.
+ * Cost: 100 to 300 ns a row of five. */
 #include "keys_of.h"
 #include "rows_of.h"
 
@@ -10,7 +11,8 @@ enum { OPT_PRECISION, OPT_COLUMNS, OPT_ORIENT };
 enum orient { RECORDS, SPLIT, VALUES };
 static const struct mg_option options[] = {
     [OPT_PRECISION] = {"precision", MG_OPT_INT, 0, 15, NULL, "7", "decimals of a coordinate"},
-    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL, "columns that are written: names between commas"},
+    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL,
+                     "columns that are written: names between commas"},
     [OPT_ORIENT] = {"orient", MG_OPT_ENUM, 0, 0, "records,split,values", "records",
                     "rows as objects; as lists beside the columns' names; as lists alone"},
     {0},

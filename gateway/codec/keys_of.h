@@ -1,5 +1,5 @@
-/* Inside of the JSON codecs: each column's `"name":` escaped once. No name comes twice, as JSON's readers keep one value
- * of a key. */
+/* Inside of the JSON codecs: each column's `"name":` escaped once. No name comes twice, as JSON's readers
+ * keep one value of a key. */
 #ifndef MOONGATE_CODEC_KEYS_OF_H
 #define MOONGATE_CODEC_KEYS_OF_H
 

@@ -1,23 +1,23 @@
 /* MVT 2.1: tables as the layers of a tile (github.com/mapbox/vector-tile-spec).
  *
- * One layer `udf` for a table, or one for each named table. A non-negative integer column `id`
- * (else `fid`) is the feature's id and not repeated among its attributes; where a row's value
- * cannot be an id it stays an attribute. Nulls are left out, dates and times are ISO strings,
- * nested values their JSON, binary ones base64.
+ * One layer `udf` for a table, or one for each named table. A non-negative integer column `id` (else `fid`)
+ * is the feature's id and not repeated among its attributes; where a row's value cannot be an id it stays an
+ * attribute. Nulls are left out, dates and times are ISO strings, nested values their JSON, binary ones
+ * base64.
  *
- * No tile is larger than mvt.max_bytes. A layer that would be is thinned: features come in the
- * order of a rank and as many are kept as fit. The rank is the feature's own (size class of its
- * box, the large first; then a hash of its box), so that the same features survive in neighbouring
- * tiles and in each run, and a tile with less room keeps a subset. Of points in one pixel (extent /
- * 512) the first by rank is kept. Several layers share the room by their sizes. The header
- * X-Moongate-Thinned says kept/total. Cost: 100 to 200 ns a point, 1 us a small polygon. */
+ * No tile is larger than mvt.max_bytes, no layer has more than mvt.max_features. One that would is thinned:
+ * features come in the order of a rank and as many are kept as fit. The rank is the feature's own (size class
+ * of its box, the large first; then a hash of its box), so that the same features survive in neighbouring
+ * tiles and in each run, and a tile with less room keeps a subset. Of points in one pixel (extent / 512) the
+ * first by rank is kept. Several layers share the room by their sizes. The header X-Moongate-Thinned says
+ * kept/total. Cost: 100 to 200 ns a point, 1 us a small polygon. */
 #include "mvt.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { OPT_EXTENT, OPT_BUFFER, OPT_SIMPLIFY, OPT_MAX_BYTES };
+enum { OPT_EXTENT, OPT_BUFFER, OPT_SIMPLIFY, OPT_MAX_BYTES, OPT_MAX_FEATURES };
 static const struct mg_option options[] = {
     [OPT_EXTENT] = {"extent", MG_OPT_INT, 256, 8192, NULL, "4096", "units of a tile's side"},
     [OPT_BUFFER] = {"buffer", MG_OPT_INT, 0, 1024, NULL, "64",
@@ -26,6 +26,8 @@ static const struct mg_option options[] = {
                       "tolerance in units (4 of 4096: half a pixel at 512); 0: none"},
     [OPT_MAX_BYTES] = {"max_bytes", MG_OPT_INT, 1000, 5000000, NULL, "500000",
                        "a larger tile is thinned"},
+    [OPT_MAX_FEATURES] = {"max_features", MG_OPT_INT, 1, 1000000, NULL, "1000000",
+                          "of a layer; one with more is thinned"},
     {0},
 };
 
@@ -45,6 +47,7 @@ struct work {
     int id_column;
     int extent;
     size_t max_bytes;
+    int64_t max_features;
     /* Rows whose box meets the tile. */
     struct candidate {
         uint32_t batch, row; /* row of the batch */
@@ -91,6 +94,7 @@ static enum mg_err work_init(struct work *w, const struct mg_table *table,
                        .batch = SIZE_MAX,
                        .id_column = find_id(table),
                        .max_bytes = max_bytes,
+                       .max_features = (int64_t)job->options[OPT_MAX_FEATURES].number,
                        .extent = (int)job->options[OPT_EXTENT].number};
     mvt_layer_init(&w->layer);
     if (table->geometry < 0)
@@ -357,7 +361,7 @@ static enum mg_err encode_rows(struct work *w, struct pixels *pixels, bool *fits
         add_feature(w, c);
         if (w->geometry.no_memory || w->layer.no_memory)
             return mg_err_set(err, MG_E_NOMEM, "out of memory for a tile");
-        if (mvt_layer_bytes(&w->layer) <= w->max_bytes) {
+        if (mvt_layer_bytes(&w->layer) <= w->max_bytes && w->kept <= w->max_features) {
             misfits = 0;
             continue;
         }

@@ -46,11 +46,13 @@ static enum mg_err unknown_column(const struct rows_of *rows, const char *option
         used += one.len;
         known[used] = '\0';
     }
-    return mg_err_set(err, MG_E_PARAMETER, "%s names the column \"%.*s\", which is not in the table or named twice; "
+    return mg_err_set(err, MG_E_PARAMETER,
+                      "%s names the column \"%.*s\", which is not in the table or named twice; "
                       "its columns: %s", option, name.len > 60 ? 60 : (int)name.len, name.data, known);
 }
 
-static enum mg_err select_one(struct rows_of *rows, const char *option, struct mg_span name, struct mg_errmsg *err)
+static enum mg_err select_one(struct rows_of *rows, const char *option, struct mg_span name,
+                              struct mg_errmsg *err)
 {
     int column = mg_table_column(rows->table, name);
     bool twice = false;
@@ -62,7 +64,8 @@ static enum mg_err select_one(struct rows_of *rows, const char *option, struct m
     return MG_OK;
 }
 
-static enum mg_err select_json(struct rows_of *rows, const char *option, struct mg_span names, struct mg_errmsg *err)
+static enum mg_err select_json(struct rows_of *rows, const char *option, struct mg_span names,
+                               struct mg_errmsg *err)
 {
     json_t *list = NULL;
     enum mg_err e = mg_json_parse(names, 0, &list, err);
@@ -73,13 +76,15 @@ static enum mg_err select_json(struct rows_of *rows, const char *option, struct 
         if (!json_is_string(name))
             e = mg_err_set(err, MG_E_PARAMETER, "%s is a list whose entry %zu is not a name", option, i + 1);
         else
-            e = select_one(rows, option, (struct mg_span){json_string_value(name), json_string_length(name)}, err);
+            e = select_one(rows, option, (struct mg_span){json_string_value(name), json_string_length(name)},
+                           err);
     }
     json_decref(list);
     return e;
 }
 
-enum mg_err rows_of_select(struct rows_of *rows, const char *option, struct mg_span names, struct mg_errmsg *err)
+enum mg_err rows_of_select(struct rows_of *rows, const char *option, struct mg_span names,
+                           struct mg_errmsg *err)
 {
     struct mg_span rest = names, name;
     enum mg_err e = MG_OK;

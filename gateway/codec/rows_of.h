@@ -1,5 +1,5 @@
-/* Inside of the text codecs: a walk over a table's rows with a cursor for each column that is shown, its geometry as
- * WGS 84 where that is wanted. */
+/* Inside of the text codecs: a walk over a table's rows with a cursor for each column that is shown, its
+ * geometry as WGS 84 where that is wanted. */
 #ifndef MOONGATE_CODEC_ROWS_OF_H
 #define MOONGATE_CODEC_ROWS_OF_H
 
@@ -19,8 +19,8 @@ struct rows_of {
 /* `degrees`: the geometry is reprojected; MG_E_NO_CRS when the table has a geometry and no CRS. */
 MG_MUST_CHECK enum mg_err rows_of_open(struct rows_of *rows, const struct mg_table *table,
                                        bool degrees, struct mg_errmsg *err);
-/* Shows some columns only: names between commas, or a JSON list of names. Unset (data NULL) or empty: all of them.
- * MG_E_PARAMETER names the option, the column and those that there are. Before the first row. */
+/* Shows some columns only: names between commas, or a JSON list of names. Unset (data NULL) or empty: all of
+ * them. MG_E_PARAMETER names the option, the column and those that there are. Before the first row. */
 MG_MUST_CHECK enum mg_err rows_of_select(struct rows_of *rows, const char *option, struct mg_span names,
                                          struct mg_errmsg *err);
 void rows_of_close(struct rows_of *rows);
@@ -31,7 +31,8 @@ static inline struct mg_span rows_of_name(const struct rows_of *rows, int column
     return mg_span(name ? name : "");
 }
 /* Encodes a table by `of_table`; what is text already goes out as it is. */
-MG_MUST_CHECK enum mg_err rows_of_encode(const struct mg_codec_job *job, mg_encode_f *of_table, struct mg_buf *out,
+MG_MUST_CHECK enum mg_err rows_of_encode(const struct mg_codec_job *job, mg_encode_f *of_table,
+                                         struct mg_buf *out,
                                          struct mg_errmsg *err);
 /* The next row; false behind the last. */
 MG_MUST_CHECK enum mg_err rows_of_next(struct rows_of *rows, bool *more, struct mg_errmsg *err);

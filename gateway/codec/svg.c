@@ -1,18 +1,20 @@
 /* SVG: a table's geometry drawn to fit, or a raster as the PNG inside of it.
  *
- * Longitudes and latitudes are drawn in Mercator (cut at 85 degrees, as web maps are), other CRSs as they are, and a
- * tile shows just its square. Points are circles, lines and polygons paths with two decimals of a pixel; vertices
- * nearer than a tenth of a pixel to the one before are left out. svg.title names the column whose text shows at the
- * pointer. Two passes over the geometry; cost: some 60 ns a vertex. */
+ * Longitudes and latitudes are drawn in Mercator (cut at 85 degrees, as web maps are), other CRSs as they
+ * are, and a tile shows just its square. Points are circles, lines and polygons paths with two decimals of a
+ * pixel; vertices nearer than a tenth of a pixel to the one before are left out. svg.title names the column
+ * whose text shows at the pointer. Two passes over the geometry; cost: some 60 ns a vertex. */
 #include "rows_of.h"
 #include "xml_of.h"
 
 #include <math.h>
 #include <stdlib.h>
 
-enum { OPT_WIDTH, OPT_HEIGHT, OPT_FILL, OPT_STROKE, OPT_OPACITY, OPT_STROKE_WIDTH, OPT_RADIUS, OPT_TITLE, OPT_MIN, OPT_MAX };
+enum { OPT_WIDTH, OPT_HEIGHT, OPT_FILL, OPT_STROKE, OPT_OPACITY, OPT_STROKE_WIDTH, OPT_RADIUS, OPT_TITLE,
+      OPT_MIN, OPT_MAX };
 static const struct mg_option options[] = {
-    [OPT_WIDTH] = {"width", MG_OPT_INT, 1, 8192, NULL, NULL, "pixels (800; of a tile its size; of a raster its own)"},
+    [OPT_WIDTH] = {"width", MG_OPT_INT, 1, 8192, NULL, NULL,
+                   "pixels (800; of a tile its size; of a raster its own)"},
     [OPT_HEIGHT] = {"height", MG_OPT_INT, 1, 8192, NULL, NULL, "pixels (what the shape asks for)"},
     [OPT_FILL] = {"fill", MG_OPT_STRING, 1, 64, NULL, "#3f7fd6", "colour of areas and points, or none"},
     [OPT_STROKE] = {"stroke", MG_OPT_STRING, 1, 64, NULL, "#1d3f72", "colour of lines and outlines, or none"},
@@ -20,8 +22,10 @@ static const struct mg_option options[] = {
     [OPT_STROKE_WIDTH] = {"stroke_width", MG_OPT_NUMBER, 0, 100, NULL, "1", "pixels"},
     [OPT_RADIUS] = {"radius", MG_OPT_NUMBER, 0, 1000, NULL, "3", "of points, pixels"},
     [OPT_TITLE] = {"title", MG_OPT_STRING, 0, 400, NULL, NULL, "column that is shown at the pointer"},
-    [OPT_MIN] = {"min", MG_OPT_NUMBER, -1e300, 1e300, NULL, NULL, "a raster's sample that is black (0, or the type's least)"},
-    [OPT_MAX] = {"max", MG_OPT_NUMBER, -1e300, 1e300, NULL, NULL, "a raster's sample that is white (1, or the type's most)"},
+    [OPT_MIN] = {"min", MG_OPT_NUMBER, -1e300, 1e300, NULL, NULL,
+                 "a raster's sample that is black (0, or the type's least)"},
+    [OPT_MAX] = {"max", MG_OPT_NUMBER, -1e300, 1e300, NULL, NULL,
+                 "a raster's sample that is white (1, or the type's most)"},
     {0},
 };
 
@@ -47,7 +51,8 @@ static void project(const struct drawing *d, double *x, double *y)
     (void)x;
 }
 
-static bool part_point(const struct drawing *d, const struct mg_wkb_part *part, size_t i, double *x, double *y)
+static bool part_point(const struct drawing *d, const struct mg_wkb_part *part, size_t i, double *x,
+                       double *y)
 {
     *x = mg_wkb_coord(part, i * (size_t)part->dims);
     *y = mg_wkb_coord(part, i * (size_t)part->dims + 1);
@@ -64,7 +69,8 @@ static enum mg_err find_view(struct drawing *d, bool *any, struct mg_errmsg *err
     while (!(e = rows_of_next(&d->rows, &more, err)) && more) {
         struct mg_bounds one;
         struct mg_span wkb = rows_of_geometry(&d->rows);
-        if (!wkb.data || !mg_wkb_bounds(wkb, &one) || !isfinite(one.xmax - one.xmin) || !isfinite(one.ymax - one.ymin))
+        if (!wkb.data || !mg_wkb_bounds(wkb, &one) || !isfinite(one.xmax - one.xmin) ||
+            !isfinite(one.ymax - one.ymin))
             continue;
         project(d, &one.xmin, &one.ymin);
         project(d, &one.xmax, &one.ymax);
@@ -170,8 +176,8 @@ static void put_element(struct rows_of *rows, const char *before, const struct m
     mg_buf_str(out, "</title></path>\n");
 }
 
-/* One feature: its areas, its lines and its points, each one element. A point is a path of no length with round ends,
- * which is drawn as a circle. */
+/* One feature: its areas, its lines and its points, each one element. A point is a path of no length with
+ * round ends, which is drawn as a circle. */
 static void put_feature(struct drawing *d, struct mg_buf *text, struct mg_buf *out)
 {
     struct mg_wkb_iter iter;
@@ -183,7 +189,8 @@ static void put_feature(struct drawing *d, struct mg_buf *text, struct mg_buf *o
     project(d, &box.xmin, &box.ymin);
     project(d, &box.xmax, &box.ymax);
     double margin = d->scale > 0 ? (d->radius + 16) / d->scale : 0;
-    if (box.xmin > d->view.xmax + margin || box.xmax < d->view.xmin - margin || box.ymin > d->view.ymax + margin ||
+    if (box.xmin > d->view.xmax + margin || box.xmax < d->view.xmin - margin ||
+        box.ymin > d->view.ymax + margin ||
         box.ymax < d->view.ymin - margin)
         return;
     d->points.len = d->lines.len = d->areas.len = 0;
@@ -214,7 +221,8 @@ static enum mg_err check_paint(const struct mg_codec_job *job, int option, struc
         bool fits = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
         if (!fits && (c == '\0' || !strchr("#(),.% /-", c)))
             return mg_err_set(err, MG_E_PARAMETER, "svg.%s is \"%.*s\", expected a colour such as #3f7fd6, "
-                              "rgb(63, 127, 214), steelblue or none", options[option].name, (int)paint.len, paint.data);
+                              "rgb(63, 127, 214), steelblue or none", options[option].name, (int)paint.len,
+                              paint.data);
     }
     return MG_OK;
 }
@@ -238,7 +246,8 @@ static void put_head(double width, double height, struct mg_buf *out)
                        "viewBox=\"0 0 %.0f %.0f\">\n", width, height, width, height);
 }
 
-static enum mg_err draw(struct drawing *d, const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err draw(struct drawing *d, const struct mg_codec_job *job, struct mg_buf *out,
+                        struct mg_errmsg *err)
 {
     struct mg_buf text;
     bool any = true, more;
@@ -273,13 +282,15 @@ static enum mg_err encode_table(const struct mg_codec_job *job, struct mg_buf *o
     if (!e)
         e = check_paint(job, OPT_STROKE, err);
     if (!e && job->tile && !table->crs)
-        e = mg_err_set(err, MG_E_NO_CRS, "the table's geometry has no CRS: name one, for instance \"EPSG:4326\"");
+        e = mg_err_set(err, MG_E_NO_CRS,
+                       "the table's geometry has no CRS: name one, for instance \"EPSG:4326\"");
     if (e)
         return e;
     if (title.data && title.len) {
         d.title = mg_table_column(table, title);
         if (d.title < 0)
-            return mg_err_set(err, MG_E_PARAMETER, "svg.title names the column \"%.*s\", which is not in the table",
+            return mg_err_set(err, MG_E_PARAMETER,
+                              "svg.title names the column \"%.*s\", which is not in the table",
                               title.len > 60 ? 60 : (int)title.len, title.data);
     }
     mg_buf_init(&d.points, 0);

@@ -1,10 +1,10 @@
 /* XML: a table as <data> of <row>s, an element for each column; what any XML 1.0 reader takes.
  *
- * A column's name that is no element's name has what does not fit replaced by _ and comes in full in the attribute
- * `name`. Characters that XML 1.0 cannot hold (controls, U+FFFE, bytes that are not UTF-8) become U+FFFD; a carriage
- * return is a reference, because readers would turn it into a line feed. Null is xsi:nil. Geometry is WKT in its own
- * CRS, nested values are JSON, binary ones base64, doubles as XML Schema writes them (NaN, INF). Cost: 200 to 400 ns
- * a row of five. */
+ * A column's name that is no element's name has what does not fit replaced by _ and comes in full in the
+ * attribute `name`. Characters that XML 1.0 cannot hold (controls, U+FFFE, bytes that are not UTF-8) become
+ * U+FFFD; a carriage return is a reference, because readers would turn it into a line feed. Null is xsi:nil.
+ * Geometry is WKT in its own CRS, nested values are JSON, binary ones base64, doubles as XML Schema writes
+ * them (NaN, INF). Cost: 200 to 400 ns a row of five. */
 #include "rows_of.h"
 #include "xml_of.h"
 
@@ -13,7 +13,8 @@
 
 enum { OPT_COLUMNS };
 static const struct mg_option options[] = {
-    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL, "columns that are written: names between commas"},
+    [OPT_COLUMNS] = {"columns", MG_OPT_STRING, 0, 4000, NULL, NULL,
+                     "columns that are written: names between commas"},
     {0},
 };
 

@@ -1,5 +1,5 @@
-/* Text that any XML 1.0 reader takes: escaped, and what XML cannot hold (controls, U+FFFE, bytes that are not UTF-8)
- * as U+FFFD. */
+/* Text that any XML 1.0 reader takes: escaped, and what XML cannot hold (controls, U+FFFE, bytes that are not
+ * UTF-8) as U+FFFD. */
 #include "xml_of.h"
 
 /* Bytes of the character at `at` that XML can hold as it is; 0: not one (of the first byte alone). */

@@ -1,9 +1,9 @@
 /* Cutting geometry at the antimeridian, as RFC 7946 (3.1.9) asks of GeoJSON.
  *
- * What reaches beyond 180 degrees east or west is cut there and each piece moved into -180 .. 180. A line or ring that
- * leaps from one side of the world to the other, which a reprojection makes of what crosses the antimeridian, is
- * unrolled first (`unroll`); one that then does not close goes around a pole and stays as it was. The cuts are those
- * of GEOS. Cost: one pass over the coordinates of what needs no cut. */
+ * What reaches beyond 180 degrees east or west is cut there and each piece moved into -180 .. 180. A line or
+ * ring that leaps from one side of the world to the other, which a reprojection makes of what crosses the
+ * antimeridian, is unrolled first (`unroll`); one that then does not close goes around a pole and stays as it
+ * was. The cuts are those of GEOS. Cost: one pass over the coordinates of what needs no cut. */
 #include "moongate/geometry.h"
 
 #include <math.h>
@@ -147,7 +147,8 @@ bool mg_wkb_cut_world(struct mg_span wkb, bool unroll, struct mg_buf *out)
     bool beyond = bounds.xmin < -180 || bounds.xmax > 180;
     if (!beyond && !(unroll && bounds.xmax - bounds.xmin > 180 && leaps(wkb)))
         return false;
-    if (!isfinite(bounds.xmax - bounds.xmin) || !isfinite(bounds.ymax - bounds.ymin) || mg_wkb_check(wkb, NULL))
+    if (!isfinite(bounds.xmax - bounds.xmin) || !isfinite(bounds.ymax - bounds.ymin) ||
+        mg_wkb_check(wkb, NULL))
         return false;
     struct mg_buf whole;
     mg_buf_init(&whole, 0);

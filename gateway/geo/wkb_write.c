@@ -11,7 +11,8 @@
 /* Below 2^32 and with at most 9 decimals all is done in 32 bits. */
 static size_t fixed_small(double value, double size, int decimals, char *out)
 {
-    static const uint32_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000, 1000000000};
+    static const uint32_t tens[] = {1, 10, 100, 1000, 10000, 100000, 1000000, 10000000, 100000000,
+                                    1000000000};
     uint32_t integer = (uint32_t)size;
     uint32_t fraction = (uint32_t)((size - integer) * tens[decimals] + 0.5);
     if (fraction >= tens[decimals]) {

@@ -43,9 +43,11 @@ struct mg_buf {
 
 void mg_buf_init(struct mg_buf *buf, size_t max_bytes);
 void mg_buf_fini(struct mg_buf *buf);
-/* Room for `n` more bytes at data + len; NULL (and failed) when it is not to be had. The caller adds to len. */
+/* Room for `n` more bytes at data + len; NULL (and failed) when it is not to be had. The caller adds to len.
+ */
 char *mg_buf_room(struct mg_buf *buf, size_t n);
-/* Room for n bytes and a NUL that is there already; NULL: none, ask mg_buf_room. For the quick ways of hot writers. */
+/* Room for n bytes and a NUL that is there already; NULL: none, ask mg_buf_room. For the quick ways of hot
+ * writers. */
 static inline char *mg_buf_spare(const struct mg_buf *buf, size_t n)
 {
     return !buf->failed && buf->cap - buf->len > n ? buf->data + buf->len : NULL;
@@ -63,8 +65,8 @@ void mg_buf_printf(struct mg_buf *buf, const char *format, ...) MG_PRINTF(2, 3);
 void mg_buf_json_string(struct mg_buf *buf, const char *text, size_t len);
 /* Text for HTML: & < > " ' escaped. */
 void mg_buf_html(struct mg_buf *buf, const char *text, size_t len);
-/* Numbers as text, not terminated; their length. Doubles: the shortest decimal that reads back exactly, as ECMAScript
- * writes it (plain from 1e-6 to 1e21), and -0; NaN and infinities are "null". */
+/* Numbers as text, not terminated; their length. Doubles: the shortest decimal that reads back exactly, as
+ * ECMAScript writes it (plain from 1e-6 to 1e21), and -0; NaN and infinities are "null". */
 enum { MG_NUMBER_TEXT = 32 };
 size_t mg_int_text(int64_t value, char out[MG_NUMBER_TEXT]);
 size_t mg_uint_text(uint64_t value, char out[MG_NUMBER_TEXT]);

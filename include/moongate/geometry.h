@@ -45,13 +45,15 @@ static inline double mg_wkb_coord(const struct mg_wkb_part *part, size_t i) /* i
     memcpy(&value, &bits, 8);
     return value;
 }
-/* Whether any point of it lies in the box (edges count, holes are outside); as the spatial filter of OGR does. */
+/* Whether any point of it lies in the box (edges count, holes are outside); as the spatial filter of OGR
+ * does. */
 bool mg_wkb_meets_box(struct mg_span wkb, struct mg_bounds box);
 
 MG_MUST_CHECK enum mg_err mg_wkb_from_wkt(struct mg_span wkt, struct mg_buf *out, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_wkb_from_geojson(struct mg_span json, struct mg_buf *out, struct mg_errmsg *err);
 void mg_wkb_to_wkt(struct mg_span wkb, struct mg_buf *out);
-/* RFC 7946 geometry, coordinates rounded to `decimals` (trailing zeros dropped), exterior rings anticlockwise. */
+/* RFC 7946 geometry, coordinates rounded to `decimals` (trailing zeros dropped), exterior rings
+ * anticlockwise. */
 MG_MUST_CHECK enum mg_err mg_wkb_to_geojson(struct mg_span wkb, int decimals, struct mg_buf *out);
 
 /* `value` rounded to at most 15 decimals, trailing zeros dropped; its length; 0 when it is not finite. */
@@ -94,10 +96,12 @@ MG_MUST_CHECK enum mg_err mg_wkb_simplify(struct mg_span wkb, double tolerance, 
                                           struct mg_buf *out, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf *out,
                                       struct mg_errmsg *err);
-/* Degrees cut at the antimeridian (RFC 7946, 3.1.9) into `out`, which is emptied: what lies beyond 180, and with
- * `unroll` what leaps around the world. False: nothing to cut, or GEOS cannot; the geometry is to be used as it is. */
+/* Degrees cut at the antimeridian (RFC 7946, 3.1.9) into `out`, which is emptied: what lies beyond 180, and
+ * with `unroll` what leaps around the world. False: nothing to cut, or GEOS cannot; the geometry is to be
+ * used as it is. */
 bool mg_wkb_cut_world(struct mg_span wkb, bool unroll, struct mg_buf *out);
-/* Polygons of whole-number coordinates made valid on that grid; a (multi)polygon, or a collection with some. */
+/* Polygons of whole-number coordinates made valid on that grid; a (multi)polygon, or a collection with some.
+ */
 MG_MUST_CHECK enum mg_err mg_wkb_valid_on_grid(struct mg_span wkb, struct mg_buf *out, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_wkb_measure(struct mg_span wkb, double *area, double *length, struct mg_errmsg *err);
 

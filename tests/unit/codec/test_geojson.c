@@ -175,10 +175,13 @@ static void test_columns(void **state)
     struct mg_table *table = maker_finish(&maker);
     struct mg_value value = {.shape = MG_SHAPE_TABLE, .table = table};
     expect_text(mg_codec_geojson, table, "columns=b",
-                WRAP("{\"type\":\"Feature\",\"properties\":{\"b\":2},\"geometry\":null}"), "properties by name");
+                WRAP("{\"type\":\"Feature\",\"properties\":{\"b\":2},\"geometry\":null}"),
+                        "properties by name");
     expect_text(mg_codec_geojson, table, "columns=[\"b\",\"a\"]",
-                WRAP("{\"type\":\"Feature\",\"properties\":{\"b\":2,\"a\":1},\"geometry\":null}"), "as a JSON list");
-    static const char *const wrong[] = {"columns=c", "columns=a,a", "columns=a,", "columns=[1]", "columns=[\"a\""};
+                WRAP("{\"type\":\"Feature\",\"properties\":{\"b\":2,\"a\":1},\"geometry\":null}"),
+                        "as a JSON list");
+    static const char *const wrong[] = {"columns=c", "columns=a,a", "columns=a,", "columns=[1]",
+                                        "columns=[\"a\""};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         mg_buf_init(&out, 0);
         assert_int_equal(run_codec(mg_codec_geojson, &value, wrong[i], &out, &err), MG_E_PARAMETER);

@@ -83,7 +83,8 @@ static void test_foreign(void **state)
     for (int n = 5; n >= 0; n -= 5) {
         for (int i = 0; i < n; i++) {
             columns[i] = (struct ArrowSchema){.format = "c", .name = names[i], .release = release_schema};
-            arrays[i] = (struct ArrowArray){.length = 1, .n_buffers = 2, .buffers = buffers, .release = release_array};
+            arrays[i] = (struct ArrowArray){.length = 1, .n_buffers = 2, .buffers = buffers,
+                                            .release = release_array};
             column_list[i] = &columns[i];
             array_list[i] = &arrays[i];
         }

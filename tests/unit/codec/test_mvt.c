@@ -569,6 +569,14 @@ static void test_thinning(void **state)
     free(some.features);
     free(again.features);
     free(fewer.features);
+    table_tile(table, tile, "max_features=100 max_bytes=5000000", &some);
+    assert_int_equal(some.n, 100);
+    assert_string_equal(some.header, "X-Moongate-Thinned: 100/20000");
+    free(some.features);
+    table_tile(table, tile, "max_features=20000 max_bytes=5000000", &some);
+    assert_int_equal(some.n, 20000);
+    assert_string_equal(some.header, "");
+    free(some.features);
     /* The order of the rows does not matter. */
     int64_t rows[20000];
     struct mg_table *turned = NULL;

@@ -6,7 +6,8 @@
 extern const struct mg_codec mg_codec_svg[];
 
 /* The part of the answer behind its head and style. */
-static void expect_drawing(struct mg_table *table, const struct mg_tile *tile, const char *set, const char *size,
+static void expect_drawing(struct mg_table *table, const struct mg_tile *tile, const char *set,
+                           const char *size,
                            const char *expected, const char *what)
 {
     struct mg_value value = {.shape = MG_SHAPE_TABLE, .table = table};
@@ -48,11 +49,14 @@ static void test_drawings(void **state)
          "<path class=\"l\" d=\"M4 54L104 4\"/>\n</svg>\n", "fits with room for strokes; y goes up", false},
         {NULL, "POLYGON((0 0,100 0,100 100,0 100,0 0),(10 10,20 10,20 20,10 10))", "width=108",
          "width=\"108\" height=\"108\"",
-         "<path class=\"a\" d=\"M4 104L104 104 104 4 4 4ZM14 94L24 94 24 84Z\"/>\n</svg>\n", "rings close", false},
+         "<path class=\"a\" d=\"M4 104L104 104 104 4 4 4ZM14 94L24 94 24 84Z\"/>\n</svg>\n", "rings close",
+                 false},
         {NULL, "POINT(7 7)", NULL, "viewBox=\"0 0 800 800\"",
          "<path class=\"p\" d=\"M400 400h0\"/>\n</svg>\n", "one point is in the middle", false},
-        {NULL, "GEOMETRYCOLLECTION(POINT(0 0),LINESTRING(0 0,100 100))", "width=108", "viewBox=\"0 0 108 108\"",
-         "<path class=\"l\" d=\"M4 104L104 4\"/>\n<path class=\"p\" d=\"M4 104h0\"/>\n</svg>\n", "a collection", false},
+        {NULL, "GEOMETRYCOLLECTION(POINT(0 0),LINESTRING(0 0,100 100))", "width=108",
+         "viewBox=\"0 0 108 108\"",
+         "<path class=\"l\" d=\"M4 104L104 4\"/>\n<path class=\"p\" d=\"M4 104h0\"/>\n</svg>\n",
+                 "a collection", false},
         {NULL, NULL, NULL, "viewBox=\"0 0 800 800\"", "</svg>\n", "no rows", false},
         {NULL, "POINT EMPTY", NULL, "viewBox=\"0 0 800 800\"", "</svg>\n", "nothing to draw", false},
         {"EPSG:4326", "LINESTRING(-180 0,180 0)", NULL, "viewBox=\"0 0 512 512\"",
@@ -71,7 +75,8 @@ static void test_drawings(void **state)
     }
     struct mg_table *table = table_of(NULL, "POINT(1 1)", "<b>&");
     expect_drawing(table, NULL, "title=name", "width=\"800\"",
-                   "<path class=\"p\" d=\"M400 400h0\"><title>&lt;b&gt;&amp;</title></path>\n</svg>\n", "a title");
+                   "<path class=\"p\" d=\"M400 400h0\"><title>&lt;b&gt;&amp;</title></path>\n</svg>\n",
+                           "a title");
     mg_table_unref(&table);
 }
 
@@ -79,7 +84,8 @@ static void test_options(void **state)
 {
     static const struct {
         const char *set, *said;
-    } wrong[] = {{"fill=red;}", "svg.fill"}, {"stroke=\"/><script>", "svg.stroke"}, {"title=none", "svg.title"}};
+    } wrong[] = {{"fill=red;}", "svg.fill"}, {"stroke=\"/><script>", "svg.stroke"},
+                 {"title=none", "svg.title"}};
     struct mg_table *table = table_of(NULL, "POINT(1 1)", NULL);
     struct mg_value value = {.shape = MG_SHAPE_TABLE, .table = table};
     struct mg_buf out;
@@ -92,7 +98,8 @@ static void test_options(void **state)
         mg_buf_fini(&out);
     }
     mg_buf_init(&out, 0);
-    assert_int_equal(run_codec(mg_codec_svg, &value, "fill=rgb(1,2,3) stroke=none height=50", &out, &err), MG_OK);
+    assert_int_equal(run_codec(mg_codec_svg, &value, "fill=rgb(1,2,3) stroke=none height=50", &out, &err),
+                     MG_OK);
     assert_non_null(strstr(out.data, "fill:rgb(1,2,3)"));
     assert_non_null(strstr(out.data, "stroke:none"));
     assert_non_null(strstr(out.data, "height=\"50\""));

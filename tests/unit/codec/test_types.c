@@ -1,5 +1,5 @@
-/* Every Arrow type through every text format: what each cell reads as, and stored tables of all types with bytes
- * changed, which end in an error or in text, never in a signal. */
+/* Every Arrow type through every text format: what each cell reads as, and stored tables of all types with
+ * bytes changed, which end in an error or in text, never in a signal. */
 #include "table_make.h"
 
 static void release_schema(struct ArrowSchema *schema)
@@ -22,7 +22,8 @@ static void node_init(struct node *n, const char *format, const char *name, int6
                       const void *b0, const void *b1, const void *b2)
 {
     *n = (struct node){0};
-    n->schema = (struct ArrowSchema){.format = format, .name = name, .children = n->kids, .release = release_schema};
+    n->schema = (struct ArrowSchema){.format = format, .name = name, .children = n->kids,
+                                     .release = release_schema};
     n->buffers[0] = b0;
     n->buffers[1] = b1;
     n->buffers[2] = b2;
@@ -48,7 +49,8 @@ static struct mg_table *import(struct node *top, struct node *column)
     return table;
 }
 
-static void expect_cell(struct mg_table *table, int64_t row, const char *json, const char *text, const char *what)
+static void expect_cell(struct mg_table *table, int64_t row, const char *json, const char *text,
+                        const char *what)
 {
     struct mg_cursor *cursor = NULL;
     struct mg_cell cell = {0};
@@ -59,7 +61,8 @@ static void expect_cell(struct mg_table *table, int64_t row, const char *json, c
         mg_cursor_get(cursor, row, &cell);
         (i ? mg_cell_text : mg_cell_json)(&cell, &out);
         if (strcmp(out.data ? out.data : "", i ? text : json) != 0)
-            fail_msg("%s, row %d: %s instead of %s", what, (int)row, out.data ? out.data : "", i ? text : json);
+            fail_msg("%s, row %d: %s instead of %s", what, (int)row, out.data ? out.data : "",
+                     i ? text : json);
         mg_buf_fini(&out);
     }
     mg_cursor_close(&cursor);
@@ -129,8 +132,10 @@ static void test_cells(void **state)
         {"tDm", 2, spans, NULL, {"-1.5", "0.001"}, {"-1.5", "0.001"}},
         {"d:5,2,32", 2, decimal32, NULL, {"-123.45", "0.05"}, {"-123.45", "0.05"}},
         {"d:19,0,64", 2, i64 /* the least has no positive */, NULL,
-         {"\"-9223372036854775808\"", "9223372036854775807"}, {"-9223372036854775808", "9223372036854775807"}},
-        {"d:38,3", 2, decimal128, NULL, {"-0.001", "\"19599665578316398.591\""}, {"-0.001", "19599665578316398.591"}},
+         {"\"-9223372036854775808\"", "9223372036854775807"},
+                 {"-9223372036854775808", "9223372036854775807"}},
+        {"d:38,3", 2, decimal128, NULL, {"-0.001", "\"19599665578316398.591\""},
+         {"-0.001", "19599665578316398.591"}},
         {"d:38,-2,128", 2, decimal128, NULL, {"\"-100\"", "\"1959966557831639859100\""},
          {"-100", "1959966557831639859100"}},
         {"d:76,10,256", 2, decimal256, NULL,
@@ -225,7 +230,8 @@ static void test_unread(void **state)
         node_init(&column, formats[i], "odd", 2, 2, NULL, i64, NULL);
         node_init(&top, "+s", "", 2, 1, NULL, NULL, NULL);
         node_adopt(&top, &column);
-        assert_int_equal(mg_table_import(&top.schema, &top.array, 1, NULL, NULL, &table, &err), MG_E_ARGUMENT);
+        assert_int_equal(mg_table_import(&top.schema, &top.array, 1, NULL, NULL, &table, &err),
+                         MG_E_ARGUMENT);
         assert_non_null(strstr(err.text, formats[i]));
         assert_non_null(strstr(err.text, "odd"));
     }
@@ -286,7 +292,8 @@ static void test_mutations(void **state)
             seed ^= seed << 13;
             seed ^= seed >> 7;
             seed ^= seed << 17;
-            copy[seed % len] = (char)(seed >> 40 & 1 ? seed >> 32 : (uint64_t)copy[seed % len] ^ 1u << (seed >> 33 & 7));
+            copy[seed % len] = (char)(seed >> 40 & 1 ?
+                                      seed >> 32 : (uint64_t)copy[seed % len] ^ 1u << (seed >> 33 & 7));
         }
         struct mg_errmsg err;
         table = NULL;

@@ -5,8 +5,8 @@
 
 extern const struct mg_codec mg_codec_xml[];
 
-#define DATA(rows)                                                                                                   \
-    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"                                                                   \
+#define DATA(rows) \
+    "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n" \
     "<data xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\">\n" rows "</data>\n"
 
 static void test_text(void **state)
@@ -65,7 +65,8 @@ static void test_names(void **state)
         mg_table_builder_row(builder);
         mg_table_builder_row(builder);
         assert_int_equal(mg_table_builder_finish(&builder, &table, NULL), MG_OK);
-        snprintf(expected, sizeof expected, DATA("<row>\n%s>1%s\n</row>\n<row>\n%s xsi:nil=\"true\"/>\n</row>\n"),
+        snprintf(expected, sizeof expected,
+                 DATA("<row>\n%s>1%s\n</row>\n<row>\n%s xsi:nil=\"true\"/>\n</row>\n"),
                  rows[i].open, rows[i].close, rows[i].open);
         expect_text(mg_codec_xml, table, NULL, expected, rows[i].name);
         mg_table_unref(&table);
