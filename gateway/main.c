@@ -1,5 +1,6 @@
 /* argv -> command. */
 #include "moongate/nearest.h"
+#include "moongate/worker.h"
 
 #include "cli/cli.h"
 
@@ -53,6 +54,7 @@ int main(int argc, char **argv)
         cmd_help(0, NULL);
         return 2;
     }
+    mg_config_reader(mg_conf_read);
     const char *names[COMMANDS], *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
         name = "help";
