@@ -6,7 +6,7 @@ import { readFileSync } from "node:fs";
 import http from "node:http";
 import http2 from "node:http2";
 import https from "node:https";
-import { folder, processes, request, serve, until, writeUdf } from "../lib/server.mjs";
+import { folder, processes, program, request, serve, until, writeUdf } from "../lib/server.mjs";
 
 const MB = 1 << 20, dir = folder();
 // Bytes of a media type of its own, which nothing compresses on the way.
@@ -107,5 +107,6 @@ test("parts of a large answer, HEAD and conditions", async () => {
 
 test("the front never held a large answer in its memory", async () => {
   const held = peak(processes(server).front) / MB;
-  assert.ok(held <= 48, `the front held ${held.toFixed(1)} MB`);
+  const most = readFileSync(program).includes("__asan_init") ? 1024 : 48; // ASan keeps what was freed
+  assert.ok(held <= most, `the front held ${held.toFixed(1)} MB`);
 });
