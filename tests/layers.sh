@@ -31,7 +31,7 @@ home_of() {
     case $1 in
     err | buf | pack | log | crypto | json | metrics | config | nearest) echo base ;;
     msg | memfd | sandbox | master | run_wire) echo proc ;;
-    tile | gdal | raster | raster_ops | raster_read | files | table | geometry | vector_read | sql) echo geo ;;
+    tile | gdal | raster | raster_ops | raster_read | raster_analysis | files | table | geometry | vector_read | sql) echo geo ;;
     codec | formats) echo codec ;;
     state | cache) echo store ;;
     fetch) echo fetch ;;

@@ -96,3 +96,27 @@ enum mg_err mg_raster_colour(const struct mg_raster *raster, const struct mg_sto
     *out = r;
     return MG_OK;
 }
+
+enum mg_err mg_raster_rgba(const struct mg_raster *raster, struct mg_raster **out, struct mg_errmsg *err)
+{
+    size_t pixels = (size_t)raster->width * (size_t)raster->height;
+    struct mg_raster *r = NULL;
+    if (raster->n_palette == 0)
+        return mg_err_set(err, MG_E_ARGUMENT, "the raster has no palette; r:colour(…) gives it one");
+    enum mg_err code = mg_raster_new(raster->width, raster->height, 4, MG_U8, &r, err);
+    if (code == MG_OK && (code = mg_raster_copy_georef(r, raster)) != MG_OK)
+        mg_err_set(err, code, "no memory for colours");
+    if (code != MG_OK) {
+        mg_raster_unref(&r);
+        return code;
+    }
+    for (int band = 0; band < 4; band++) {
+        uint8_t *to = mg_raster_samples(r, band), table[256] = {0};
+        for (int i = 0; i < raster->n_palette; i++)
+            table[i] = raster->palette[i][band];
+        for (size_t i = 0; i < pixels; i++)
+            to[i] = raster->mask && !raster->mask[i] ? 0 : table[raster->data[i]];
+    }
+    *out = r;
+    return MG_OK;
+}

@@ -1,4 +1,4 @@
-/* Hillshade by Horn's method, the figures of gdaldem hillshade.
+/* Hillshade, slope and aspect by Horn's method, the figures of gdaldem.
  *
  * Source: B. K. P. Horn, "Hill shading and the reflectance map", Proc. IEEE 69 (1981). With the
  * window a b c d e f        dz/dx = ((a + 2d + g) - (c + 2f + i)) / (8 resolution) g h i dz/dy =
@@ -9,6 +9,7 @@
 #include "geo/raster_cells.h"
 #include "geo/raster_strip.h"
 #include "geo/simd.h"
+#include "moongate/raster_analysis.h"
 #include "moongate/raster_ops.h"
 
 #include <math.h>
@@ -38,6 +39,36 @@ MG_SIMD static void shade_row(const float *restrict up, const float *restrict mi
     }
 }
 
+/* Degrees of slope. */
+static void slope_row(const float *up, const float *mid, const float *down, float sx, float sy,
+                      float *out, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float dx =
+            ((up[i] + 2 * mid[i] + down[i]) - (up[i + 2] + 2 * mid[i + 2] + down[i + 2])) * sx;
+        float dy =
+            ((down[i] + 2 * down[i + 1] + down[i + 2]) - (up[i] + 2 * up[i + 1] + up[i + 2])) * sy;
+        out[i] = atanf(sqrtf(dx * dx + dy * dy)) * (float)(180 / M_PI) + (mid[i + 1] - mid[i + 1]);
+    }
+}
+
+/* Degrees clockwise from north to where the slope faces; NaN where there is none. sx, sy are signed
+ * as the grid's axes are: to the east, to the north. */
+static void aspect_row(const float *up, const float *mid, const float *down, float sx, float sy,
+                       float *out, int n)
+{
+    for (int i = 0; i < n; i++) {
+        float east =
+            ((up[i] + 2 * mid[i] + down[i]) - (up[i + 2] + 2 * mid[i + 2] + down[i + 2])) * sx;
+        float north =
+            ((down[i] + 2 * down[i + 1] + down[i + 2]) - (up[i] + 2 * up[i + 1] + up[i + 2])) * sy;
+        float angle = atan2f(east, north) * (float)(180 / M_PI);
+        angle = angle < 0 ? angle + 360 : angle;
+        out[i] =
+            east == 0 && north == 0 ? NAN : (angle >= 360 ? 0 : angle) + (mid[i + 1] - mid[i + 1]);
+    }
+}
+
 /* Ground metres of one unit of the grid's y at row `row` (its centre) of a Web Mercator raster; 1
  * elsewhere. */
 static double ground_scale(const struct mg_raster *dem, int row)
@@ -52,44 +83,43 @@ static double ground_scale(const struct mg_raster *dem, int row)
     return 1 / cosh(y / MG_MERC_MAX * M_PI);
 }
 
-enum mg_err mg_raster_hillshade(const struct mg_raster *dem, double azimuth, double altitude,
-                                double z_factor, struct mg_raster **out, struct mg_errmsg *err)
+enum figure { SHADE, SLOPE, ASPECT };
+
+/* One figure of each window of 3 x 3; `sun` of a shade only. */
+static enum mg_err walk(const struct mg_raster *dem, enum figure figure, double z_factor,
+                        struct sun sun, struct mg_raster **out, struct mg_errmsg *err)
 {
+    static const char *const words[] = {"a hillshade", "a slope", "an aspect"};
     const double *gt = dem->geotransform;
+    const char *what = words[figure];
     if (dem->bands != 1 || dem->width < 3 || dem->height < 3)
         return mg_err_set(err, MG_E_ARGUMENT,
-                          "a hillshade needs one band of at least 3 x 3 pixels, not %d of %d x %d",
+                          "%s needs one band of at least 3 x 3 pixels, not %d of %d x %d", what,
                           dem->bands, dem->width, dem->height);
-    if (!(altitude >= 0 && altitude <= 90) || !isfinite(azimuth) || !isfinite(z_factor))
-        return mg_err_set(
-            err, MG_E_ARGUMENT,
-            "azimuth, altitude and z factor of a hillshade are numbers, the altitude is 0 to 90");
+    if (!isfinite(z_factor))
+        return mg_err_set(err, MG_E_ARGUMENT, "the z factor of %s is a number", what);
     double width = dem->has_georef ? hypot(gt[1], gt[4]) : 1,
            height = dem->has_georef ? hypot(gt[2], gt[5]) : 1;
     if (!(width > 0) || !(height > 0))
         return mg_err_set(err, MG_E_ARGUMENT, "the elevation raster has no resolution");
+    /* A grid whose rows run northwards, or whose columns run westwards, has its axis turned. */
+    double turn_x = dem->has_georef && gt[1] < 0 ? -1 : 1,
+           turn_y = dem->has_georef && gt[5] > 0 ? -1 : 1;
     int w = dem->width, h = dem->height;
     size_t strips = ((size_t)w + MG_STRIP - 1) / MG_STRIP;
     float *rows = malloc(4 * strips * sizeof(union mg_strip));
     struct mg_raster *r = NULL;
-    enum mg_err code = rows ? mg_raster_new(w - 2, h - 2, 1, MG_U8, &r, err)
-                            : mg_err_set(err, MG_E_NOMEM, "no memory for a hillshade");
+    enum mg_err code =
+        rows ? mg_raster_new(w - 2, h - 2, 1, figure == SHADE ? MG_U8 : MG_F32, &r, err)
+             : mg_err_set(err, MG_E_NOMEM, "no memory for %s", what);
     if (code != MG_OK)
         goto out;
     if ((code = mg_raster_copy_georef(r, dem)) != MG_OK) {
-        mg_err_set(err, code, "no memory for a hillshade");
+        mg_err_set(err, code, "no memory for %s", what);
         goto out;
     }
     r->geotransform[0] += gt[1] + gt[2];
     r->geotransform[3] += gt[4] + gt[5];
-
-    double alt = altitude * (M_PI / 180), az = azimuth * (M_PI / 180);
-    /* dx falls to the east and dy to the south-north: a slope that faces the sun has a positive
-     * share. A grid whose rows run northwards has its dy turned. */
-    struct sun sun = {(float)sin(alt), (float)(cos(alt) * sin(az)),
-                      (float)(cos(alt) * cos(az) * (dem->has_georef && gt[5] > 0 ? -1 : 1))};
-    if (dem->has_georef && gt[1] < 0)
-        sun.x = -sun.x;
     size_t row_floats = strips * (sizeof(union mg_strip) / sizeof(float));
     float *line[4] = {rows, rows + row_floats, rows + 2 * row_floats, rows + 3 * row_floats};
     for (int y = 0; y < h && code == MG_OK; y++) {
@@ -102,10 +132,14 @@ enum mg_err mg_raster_hillshade(const struct mg_raster *dem, double azimuth, dou
         }
         if (y < 2)
             continue;
+        const float *up = line[(y - 2) % 3], *mid = line[(y - 1) % 3];
         double ground = ground_scale(dem, y - 1);
-        shade_row(line[(y - 2) % 3], line[(y - 1) % 3], now,
-                  (float)(z_factor / (8 * width * ground)),
-                  (float)(z_factor / (8 * height * ground)), sun, line[3], w - 2);
+        float sx = (float)(turn_x * z_factor / (8 * width * ground)),
+              sy = (float)(turn_y * z_factor / (8 * height * ground));
+        if (figure == SHADE)
+            shade_row(up, mid, now, sx, sy, sun, line[3], w - 2);
+        else
+            (figure == SLOPE ? slope_row : aspect_row)(up, mid, now, sx, sy, line[3], w - 2);
         for (int x = 0; x < w - 2 && code == MG_OK; x += MG_STRIP) {
             union mg_strip strip;
             int n = w - 2 - x < MG_STRIP ? w - 2 - x : MG_STRIP;
@@ -121,4 +155,29 @@ out:
     else
         *out = r;
     return code;
+}
+
+enum mg_err mg_raster_hillshade(const struct mg_raster *dem, double azimuth, double altitude,
+                                double z_factor, struct mg_raster **out, struct mg_errmsg *err)
+{
+    if (!(altitude >= 0 && altitude <= 90) || !isfinite(azimuth))
+        return mg_err_set(
+            err, MG_E_ARGUMENT,
+            "azimuth and altitude of a hillshade are numbers, the altitude is 0 to 90");
+    double alt = altitude * (M_PI / 180), az = azimuth * (M_PI / 180);
+    /* dx falls to the east and dy to the north: a slope that faces the sun has a positive share. */
+    struct sun sun = {(float)sin(alt), (float)(cos(alt) * sin(az)), (float)(cos(alt) * cos(az))};
+    return walk(dem, SHADE, z_factor, sun, out, err);
+}
+
+enum mg_err mg_raster_slope(const struct mg_raster *dem, double z_factor, struct mg_raster **out,
+                            struct mg_errmsg *err)
+{
+    return walk(dem, SLOPE, z_factor, (struct sun){0}, out, err);
+}
+
+enum mg_err mg_raster_aspect(const struct mg_raster *dem, struct mg_raster **out,
+                             struct mg_errmsg *err)
+{
+    return walk(dem, ASPECT, 1, (struct sun){0}, out, err);
 }

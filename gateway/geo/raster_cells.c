@@ -177,6 +177,8 @@ static void choose_level(struct mg_cells *c, struct mg_cell *cell)
     for (int i = 1; i < s->n_levels; i++)
         if (fmin(s->levels[i].x_ratio, s->levels[i].y_ratio) <= ratio + 0.1)
             cell->level = i;
+    if (c->options->overview > 0)
+        cell->level = c->options->overview - 1;
     const struct mg_level *level = &s->levels[cell->level];
     double rx = cell->ratio_x / level->x_ratio, ry = cell->ratio_y / level->y_ratio;
     double pixels =

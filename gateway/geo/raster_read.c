@@ -435,6 +435,9 @@ static enum mg_err check_bands(const struct reader *r, struct mg_errmsg *err)
     if (r->n_bands > MG_RASTER_MAX_BANDS)
         return mg_err_set(err, MG_E_ARGUMENT, "%d bands of %s: at most %d are read at once",
                           r->n_bands, name, MG_RASTER_MAX_BANDS);
+    if (r->options->overview < 0 || r->options->overview > r->source->n_levels)
+        return mg_err_set(err, MG_E_ARGUMENT, "no overview %d in %s (it has %d)", r->options->overview - 1, name,
+                          r->source->n_levels - 1);
     for (int i = 0; i < r->n_bands; i++)
         if (r->bands[i] < 1 || r->bands[i] > r->source->bands)
             return mg_err_set(err, MG_E_ARGUMENT, "no band %d in %s (it has %d)", r->bands[i], name,

@@ -6,6 +6,7 @@
  * counted apart. */
 #include "vm.h"
 
+#include "moongate/raster_analysis.h"
 #include "moongate/raster_ops.h"
 
 #include <math.h>
@@ -232,8 +233,13 @@ static int l_stats(lua_State *L)
             const char *name = n == 1                          ? names[i - 2]
                                : lua_type(L, i) == LUA_TSTRING ? lua_tostring(L, i)
                                                                : "";
-            if (!statistic(&stats, name, &value))
-                vm_bad(L, "stats", "\"min\", \"max\", \"mean\", \"std\", \"sum\" or \"count\"", i);
+            if (strcmp(name, "median") == 0) {
+                static const double half = 50;
+                struct mg_errmsg why = {""};
+                vm_check(L, "stats", mg_raster_percentiles(raster, band, &half, 1, &value, &why), &why);
+            } else if (!statistic(&stats, name, &value)) {
+                vm_bad(L, "stats", "\"min\", \"max\", \"mean\", \"std\", \"sum\", \"count\" or \"median\"", i);
+            }
             if (!isnan(value)) {
                 lua_pushnumber(L, value);
                 lua_setfield(L, -2, name);
@@ -693,5 +699,6 @@ void vm_open_raster(lua_State *L)
     lua_getfield(L, LUA_REGISTRYINDEX, "moon.Raster.methods");
     lua_setfield(L, -2, "methods");
     vm_open_map(L);
+    vm_open_analysis(L);
     vm_open_read(L);
 }

@@ -2,6 +2,8 @@
  * tile's own grid. */
 #include "vm.h"
 
+#include "moongate/raster_analysis.h"
+#include "moongate/raster_ops.h"
 #include "moongate/raster_read.h"
 #include "moongate/vector_read.h"
 
@@ -238,32 +240,143 @@ static enum mg_err name_bands(struct mg_raster *raster, const struct bands *band
     return MG_OK;
 }
 
-/* read_raster(path, bounds or nil, { bands, resampling, resolution, size, crs, source_crs, margin,
- * unscale }) -> raster */
+enum { MAX_FILES = 64 };
+
+/* The files of a call: one name, or a list of them. Names and paths live in the run's memory. */
+struct files {
+    int n;
+    bool list;
+    const char *names[MAX_FILES]; /* kept alive by the argument */
+    char paths[MAX_FILES][1024];
+};
+
+static struct files *check_files(lua_State *L)
+{
+    struct files *files = lua_newuserdata(L, sizeof *files);
+    files->n = 1;
+    files->list = lua_istable(L, 1);
+    if (!files->list) {
+        files->names[0] =
+            vm_gdal_path(L, "read_raster: path", 1, files->paths[0], sizeof files->paths[0]);
+        vm_dep_file(vm_of(L), files->names[0]);
+        return files;
+    }
+    size_t n = lua_objlen(L, 1);
+    if (n < 1 || n > MAX_FILES)
+        vm_raise(L, MG_E_ARGUMENT,
+                 "read_raster: path: a list of 1 to %d names is expected, got %zu", MAX_FILES, n);
+    files->n = (int)n;
+    for (int i = 0; i < files->n; i++) {
+        lua_rawgeti(L, 1, i + 1);
+        files->names[i] = vm_gdal_path(L, "read_raster: an item of the list", lua_gettop(L),
+                                       files->paths[i], sizeof files->paths[i]);
+        vm_dep_file(vm_of(L), files->names[i]);
+        lua_pop(L, 1);
+    }
+    return files;
+}
+
+/* What becomes of a list of files. */
+struct merge {
+    bool stack;
+    enum mg_reduction how;
+};
+
+static struct merge check_merge(lua_State *L, const struct files *files)
+{
+    struct merge merge = {.stack = flag_option(L, 3, "read_raster", "stack"), .how = MG_RED_FIRST};
+    const char *how = text_option(L, 3, "read_raster", "mosaic");
+    int found = how ? mg_reduction_find(mg_span(how)) : MG_RED_FIRST;
+    if (!files->list && (merge.stack || how))
+        vm_raise(L, MG_E_ARGUMENT, "read_raster: %s: needs a list of files",
+                 how ? "mosaic" : "stack");
+    if (merge.stack && how)
+        vm_raise(L, MG_E_ARGUMENT, "read_raster: give mosaic or stack, not both");
+    if (found < 0)
+        vm_raise(L, MG_E_ARGUMENT,
+                 "read_raster: mosaic: expected first, latest, min, max, mean, median, sum, std or "
+                 "count, got \"%.40s\"",
+                 how);
+    merge.how = (enum mg_reduction)found;
+    return merge;
+}
+
+/* All of the files, in degrees: the bounds of a call without any. */
+static void bounds_of_all(lua_State *L, const struct files *files, struct mg_bounds *out)
+{
+    struct mg_raster_info *info = lua_newuserdata(L, sizeof *info);
+    for (int i = 0; i < files->n; i++) {
+        struct mg_errmsg why = {""};
+        check_read(L, "read_raster", files->names[i], files->paths[i],
+                   mg_raster_info(files->paths[i], info, &why), &why);
+        struct mg_bounds b = info->degrees;
+        if (i == 0)
+            *out = b;
+        out->xmin = fmin(out->xmin, b.xmin);
+        out->ymin = fmin(out->ymin, b.ymin);
+        out->xmax = fmax(out->xmax, b.xmax);
+        out->ymax = fmax(out->ymax, b.ymax);
+    }
+    lua_pop(L, 1);
+}
+
+/* Reads all of them onto the grid and makes one of them. */
+static struct mg_raster *read_files(lua_State *L, const struct files *files,
+                                    const struct mg_grid *grid,
+                                    const struct mg_read_options *options, struct merge merge)
+{
+    struct mg_raster *parts[MAX_FILES] = {NULL}, *out = NULL;
+    struct mg_errmsg why = {""};
+    enum mg_err err = MG_OK;
+    int n = 0;
+    for (; n < files->n && err == MG_OK; n++)
+        err = mg_raster_read(files->paths[n], grid, options, &parts[n], &why);
+    bool read = err == MG_OK;
+    if (read && !files->list)
+        return parts[0];
+    if (read && merge.stack)
+        err = mg_raster_stack(parts, (size_t)n, NULL, &out, &why);
+    else if (read)
+        err = mg_raster_combine((const struct mg_raster *const *)parts, (size_t)n, merge.how, &out,
+                                &why);
+    for (int i = 0; i < n; i++)
+        mg_raster_unref(&parts[i]);
+    if (!read)
+        check_read(L, "read_raster", files->names[n - 1], files->paths[n - 1], err, &why);
+    vm_check(L, "read_raster", err, &why);
+    return out;
+}
+
+/* read_raster(path or list of them, bounds or nil, { bands, resampling, resolution, size, crs,
+ * source_crs, margin, unscale, overview, mosaic, stack }) -> raster */
 static int l_read_raster(lua_State *L)
 {
     static const char what[] = "read_raster";
-    static const char *const keys[] = {"bands", "resampling", "resolution", "size",
-                                       "crs",   "source_crs", "margin",     "unscale", NULL};
+    static const char *const keys[] = {"bands",    "resampling", "resolution", "size",
+                                       "crs",      "source_crs", "margin",     "unscale",
+                                       "overview", "mosaic",     "stack",      NULL};
     struct mg_errmsg why = {""};
-    char path[1024], crs_text[4096];
+    char crs_text[4096];
     struct bands bands;
     struct vm_bounds bounds = {0};
     struct mg_grid grid;
     struct mg_read_options options = {.note = on_note, .note_context = vm_of(L)};
     int w, h;
     lua_settop(L, 3);
-    const char *name = vm_gdal_path(L, "read_raster: path", 1, path, sizeof path);
+    struct files *files = check_files(L);
+    const char *name = files->names[0], *path = files->paths[0];
     bool has_bounds = !lua_isnil(L, 2);
     if (has_bounds)
         vm_check_bounds(L, "read_raster: bounds", 2, &bounds);
     vm_check_options(L, what, 3, keys);
+    struct merge merge = check_merge(L, files);
     check_bands(L, 3, &bands);
     check_size(L, 3, &w, &h);
     options.bands = bands.at;
     options.n_bands = bands.n;
     options.source_crs = text_option(L, 3, what, "source_crs");
     options.unscale = flag_option(L, 3, what, "unscale");
+    options.overview = (int)number_option(L, 3, what, "overview", -1, 0, 31) + 1;
     const char *crs = text_option(L, 3, what, "crs"),
                *method = text_option(L, 3, what, "resampling");
     double resolution = number_option(L, 3, what, "resolution", 0, 1e-9, 1e9);
@@ -277,7 +390,6 @@ static int l_read_raster(lua_State *L)
     options.resampling = (enum mg_resampling)found;
     if (resolution > 0 && w > 0)
         vm_raise(L, MG_E_ARGUMENT, "%s: give a resolution or a size, not both", what);
-    vm_dep_file(vm_of(L), name);
     if (crs) {
         if (!has_bounds)
             vm_raise(L, MG_E_ARGUMENT, "%s: crs: needs bounds", what);
@@ -293,18 +405,38 @@ static int l_read_raster(lua_State *L)
     } else if (bounds.has_tile && resolution == 0 && w == 0) {
         mg_grid_of_tile(bounds.tile, bounds.size, margin, &grid);
     } else {
-        check_read(L, what, name, path,
-                   mg_grid_of_file(path, options.source_crs, has_bounds ? &bounds.b : NULL, resolution, w, h, MAX_SIDE,
-                                   &grid, crs_text, &why),
-                   &why);
+        if (files->n > 1 && !has_bounds) {
+            bounds_of_all(L, files, &bounds.b);
+            has_bounds = true;
+        }
+        /* A grid of many files is not cut to the first of them. */
+        if (files->n > 1 && w == 0) {
+            struct mg_grid first;
+            check_read(L, what, name, path,
+                       mg_grid_of_file(path, options.source_crs, NULL, resolution, 0, 0, 0, &first,
+                                       crs_text, &why),
+                       &why);
+            if (first.crs)
+                grid_in_crs(L, &bounds.b, crs_text,
+                            resolution > 0 ? resolution
+                                           : hypot(first.geotransform[1], first.geotransform[4]),
+                            0, 0, &grid);
+            else
+                vm_raise(L, MG_E_NO_CRS,
+                         "%s: %s has no CRS: say which with source_crs (\"EPSG:…\")", what, name);
+        } else {
+            check_read(L, what, name, path,
+                       mg_grid_of_file(path, options.source_crs, has_bounds ? &bounds.b : NULL,
+                                       resolution, w, h, MAX_SIDE, &grid, crs_text, &why),
+                       &why);
+        }
         add_margin(&grid, margin);
     }
-    int n = bands.n > 0 ? bands.n : 1;
-    size_t bytes = (size_t)grid.width * (size_t)grid.height * (size_t)n;
+    size_t n = (size_t)(bands.n > 0 ? bands.n : 1) * (size_t)files->n;
+    size_t bytes = (size_t)grid.width * (size_t)grid.height * n;
     vm_charge(L, bytes);
     vm_release(vm_of(L), bytes);
-    struct mg_raster *raster = NULL;
-    check_read(L, what, name, path, mg_raster_read(path, &grid, &options, &raster, &why), &why);
+    struct mg_raster *raster = read_files(L, files, &grid, &options, merge);
     enum mg_err named = name_bands(raster, &bands);
     vm_push_raster(L, raster, margin);
     vm_check(L, what, named, &why);
@@ -336,16 +468,16 @@ static void check_columns(lua_State *L, int options, const char *columns[MAX_COL
     lua_pop(L, 1);
 }
 
-/* A tile's bounds with the buffer that a vector tile has around it (64 of 4096 units on each side), so that what lies
- * just outside is drawn over the seam. */
+/* A tile's bounds with the buffer that a vector tile has around it (64 of 4096 units on each side),
+ * so that what lies just outside is drawn over the seam. */
 static void widen_to_buffer(struct vm_bounds *bounds)
 {
     struct mg_bounds m = mg_tile_bounds_merc(bounds->tile);
     double margin = (m.xmax - m.xmin) / 64;
-    mg_merc_to_lnglat(fmax(m.xmin - margin, -MG_MERC_MAX), fmax(m.ymin - margin, -MG_MERC_MAX), &bounds->b.xmin,
-                      &bounds->b.ymin);
-    mg_merc_to_lnglat(fmin(m.xmax + margin, MG_MERC_MAX), fmin(m.ymax + margin, MG_MERC_MAX), &bounds->b.xmax,
-                      &bounds->b.ymax);
+    mg_merc_to_lnglat(fmax(m.xmin - margin, -MG_MERC_MAX), fmax(m.ymin - margin, -MG_MERC_MAX),
+                      &bounds->b.xmin, &bounds->b.ymin);
+    mg_merc_to_lnglat(fmin(m.xmax + margin, MG_MERC_MAX), fmin(m.ymax + margin, MG_MERC_MAX),
+                      &bounds->b.xmax, &bounds->b.ymax);
 }
 
 /* read_vector(path, bounds or nil, { columns, where, limit, layer, source_crs }) -> table */

@@ -48,6 +48,8 @@ struct mg_stop {
 };
 MG_MUST_CHECK enum mg_err mg_raster_colour(const struct mg_raster *raster, const struct mg_stop *stops, size_t n,
                                            double low, double high, struct mg_raster **out, struct mg_errmsg *err);
+/* A palette raster as four bands, red green blue alpha; no data is transparent black. */
+MG_MUST_CHECK enum mg_err mg_raster_rgba(const struct mg_raster *raster, struct mg_raster **out, struct mg_errmsg *err);
 enum { MG_COLORMAP_STOPS = 64 }; /* room for every named map */
 /* Named maps: viridis, plasma, magma, inferno, terrain, rdylgn, grey (matplotlib's and ColorBrewer's figures);
  * names are compared without case; a trailing "_r" reverses. MG_E_ARGUMENT lists the names. */

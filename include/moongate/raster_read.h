@@ -39,6 +39,7 @@ struct mg_read_options {
     int n_bands;
     enum mg_resampling resampling;
     const char *source_crs;      /* for a file that has none; NULL otherwise */
+    int overview;                /* 0: as the grid asks; n: the n-th level of the file, 1 being the file itself */
     bool unscale;                /* samples times the band's scale plus its offset, as float32 (float64 for 32-bit
                                   * integers and float64); else they are as they lie in the file */
     /* Told when the file has no overviews and is read decimated; nullable. */

@@ -39,7 +39,14 @@
 ---@field floor fun(self): moon.Raster
 ---@field ceil fun(self): moon.Raster
 ---@field convert fun(self, type: string): moon.Raster
----@field stats fun(self, ...: string): table min, max, mean, std, sum, count
+---@field stats fun(self, ...: string): table min, max, mean, std, sum, count; and "median" when it is named
+---@field reduce fun(self, how: string): moon.Raster each pixel over all bands: first, latest, min, max, mean, median, sum, std, count
+---@field percentile fun(self, p: number|number[], band?: integer): number|number[] 0 to 100, linear between samples
+---@field slope fun(self, z?: number): moon.Raster degrees
+---@field aspect fun(self): moon.Raster degrees clockwise from north that the slope faces; no data where it is flat
+---@field points fun(self): moon.Table a point at the middle of each pixel that has data, its values by band
+---@field palette fun(self): integer[][]? { red, green, blue, alpha } of the values 0, 1, …
+---@field rgba fun(self): moon.Raster a coloured raster as four bands
 ---@field min fun(self, band?: integer): number? nil where every pixel is no data
 ---@field max fun(self, band?: integer): number? nil where every pixel is no data
 ---@field mean fun(self, band?: integer): number? nil where every pixel is no data
@@ -68,7 +75,19 @@ local select, type, unpack, setmetatable, table = select, type, unpack, setmetat
 --- local tile = moon.read_raster("fd://L7_ETMs.tif", moon.tile.bounds(12, 1651, 2139), { bands = { 3, 2, 1 }, resampling = "bilinear" })
 --- assert(whole.width <= 256 and tile.width == 256 and tile.bands == 3 and tile.crs == "EPSG:3857")
 --- ```
----@type fun(path: string, bounds?: moon.Bounds|number[], options?: { bands?: integer|integer[]|table<string, integer>, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string, margin?: integer, unscale?: boolean }): moon.Raster
+---
+--- `path` may be a list of at most 64 files, which are read onto one grid: `mosaic` says what becomes of pixels that several
+--- have (first, latest: the last of the list, min, max, mean, median, sum, std, count); `stack = true` puts their
+--- bands one after the other. `overview` chooses a level of the file instead of the one that fits: 0 is the file
+--- itself.
+---
+--- ```lua
+--- local dem, at = "fd://olinda_dem_utm25s.tif", moon.tile.bounds(12, 1651, 2139)
+--- local highest = moon.read_raster({ dem, dem }, at, { mosaic = "max" })
+--- local times = moon.read_raster({ dem, dem }, at, { stack = true })
+--- assert(times.bands == 2 and times:reduce("mean"):max() == highest:max())
+--- ```
+---@type fun(path: string|string[], bounds?: moon.Bounds|number[], options?: { bands?: integer|integer[]|table<string, integer>, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string, margin?: integer, unscale?: boolean, overview?: integer, mosaic?: string, stack?: boolean }): moon.Raster
 moon.read_raster = c.read_raster
 
 --- One raster of the bands of several, which have one size: an RGB image of three bands.
@@ -226,6 +245,252 @@ function moon.hillshade(path, bounds, options)
   local dem = c.read_raster(path, bounds, { bands = o.band or 1, resampling = o.resampling or "cubic", margin = 1,
     resolution = o.resolution, size = o.size, crs = o.crs, source_crs = o.source_crs })
   return dem:hillshade { azimuth = o.azimuth, altitude = o.altitude, z = o.z }
+end
+
+local function number_or(what, value, fallback)
+  if value == nil then return fallback end
+  if type(value) ~= "number" then core.raise("argument", what .. ": expected a number, got " .. core.show(value)) end
+  return value
+end
+
+--- How many pixels have which values: `counts[i]` of those from `edges[i]` to `edges[i + 1]`. `low` and `high` are the
+--- band's own unless they are given.
+---
+--- ```lua
+--- local dem = moon.read_raster("fd://olinda_dem_utm25s.tif")
+--- local h = dem:histogram { parts = 10 }
+--- assert(#h.counts == 10 and #h.edges == 11 and h.edges[1] == dem:min())
+--- ```
+---@param options? { parts?: integer, low?: number, high?: number, band?: integer }
+---@return { counts: integer[], edges: number[] }
+function c.methods.histogram(raster, options)
+  core.options("histogram", options, "parts", "low", "high", "band")
+  local o = options or {}
+  local n = o.parts or 256
+  local low = number_or("histogram: low", o.low, nil) or raster:min(o.band) or 0
+  local high = number_or("histogram: high", o.high, nil) or raster:max(o.band) or 1
+  if o.high == nil and high <= low then high = low + 1 end
+  local counts, edges = c.histogram(raster, n, low, high, o.band), {}
+  for i = 0, n do edges[i + 1] = low + (high - low) * i / n end
+  return { counts = counts, edges = edges }
+end
+
+--- Values brought to 0 .. 1: `low` (the minimum unless given) becomes 0, `high` (the maximum) 1; those outside are clamped.
+---
+--- ```lua
+--- local n = moon.read_raster("fd://olinda_dem_utm25s.tif"):normalise()
+--- assert(n:min() == 0 and n:max() == 1)
+--- ```
+---@param low? number
+---@param high? number
+---@return moon.Raster
+function c.methods.normalise(raster, low, high)
+  low = number_or("normalise: low", low, nil) or raster:min() or 0
+  high = number_or("normalise: high", high, nil) or raster:max() or 1
+  if high < low then core.raise("argument", "normalise: low is " .. low .. ", more than high, " .. high) end
+  if high == low then high = low + 1 end
+  return ((raster - low) / (high - low)):clamp(0, 1)
+end
+c.methods.normalize = c.methods.normalise
+
+--- Each band stretched for the eye: the percentile `low` (2 unless given) becomes 0, `high` (98) 255; uint8.
+---
+--- ```lua
+--- local b = moon.read_raster("fd://L7_ETMs.tif", nil, { bands = { 3, 2, 1 }, size = 128 })
+--- local picture = b:stretch(2, 98)
+--- assert(picture.type == "uint8" and picture.bands == 3 and picture[1]:min() == 0 and picture[1]:max() == 255)
+--- ```
+---@param low? number
+---@param high? number
+---@return moon.Raster
+function c.methods.stretch(raster, low, high)
+  low, high = number_or("stretch: low", low, 2), number_or("stretch: high", high, 98)
+  if high <= low then core.raise("argument", "stretch: low is " .. low .. ", not less than high, " .. high) end
+  local bands = {}
+  for i = 1, raster.bands do
+    local ends = raster:percentile({ low, high }, i)
+    bands[i] = (raster[i]:normalise(ends[1], ends[2]) * 255):convert("uint8")
+  end
+  if #bands == 1 then return bands[1] end
+  return c.stack(bands, #raster.names == raster.bands and raster.names or nil)
+end
+
+--- Contour lines of one band: a table of `level` and `geometry` in the raster's CRS. Levels are a list, or an interval
+--- with an optional base.
+---
+--- ```lua
+--- local dem = moon.read_raster("fd://olinda_dem_utm25s.tif")
+--- local lines = dem:contours { interval = 10 }
+--- assert(lines:count() > 0 and lines:rows()[1].level % 10 == 0)
+--- assert(dem:contours({ 25 }):count() > 0)
+--- ```
+---@param levels number[]|{ interval: number, base?: number }
+---@return moon.Table
+function c.methods.contours(raster, levels)
+  if type(levels) ~= "table" then
+    core.raise("argument", "contours: expected a list of levels, or { interval = … }, got " .. core.show(levels))
+  end
+  if levels.interval == nil then return c.contours(raster, levels) end
+  core.options("contours", levels, "interval", "base")
+  local interval, base = number_or("contours: interval", levels.interval), number_or("contours: base", levels.base, 0)
+  if not (interval > 0) then core.raise("argument", "contours: interval: expected a positive number, got " .. interval) end
+  local low, high, list = raster:min(), raster:max(), {}
+  local first = low and math.ceil((low - base) / interval) or 0
+  local last = high and math.floor((high - base) / interval) or 0
+  if last - first >= 1000 then
+    core.raise("argument", "contours: interval: " .. interval .. " makes " .. last - first + 1 .. " levels; at most 1000")
+  end
+  for i = first, last do list[#list + 1] = base + i * interval end
+  if #list == 0 then list[1] = base + first * interval end
+  return c.contours(raster, list)
+end
+
+--- The raster where a geometry is, no data elsewhere: pixels whose middle is inside. The geometry may be a table, then all
+--- of its rows count, or bounds. `invert` keeps what is outside; `all_touched` counts pixels that a boundary passes through.
+---
+--- ```lua
+--- local circle = moon.point(-34.87, -8.0):buffer(500)
+--- local dem = moon.read_raster("fd://olinda_dem_utm25s.tif", circle:bounds(), { resolution = 30 })
+--- local s = dem:mask(circle):stats("min", "max", "mean", "count")
+--- assert(math.abs(s.count * 900 / (math.pi * 500 ^ 2) - 1) < 0.05)
+--- ```
+---@param geometry moon.Geometry|moon.Table|moon.Bounds
+---@param options? { invert?: boolean, all_touched?: boolean }
+---@return moon.Raster
+function c.methods.mask(raster, geometry, options)
+  core.options("mask", options, "invert", "all_touched")
+  local o = options or {}
+  return c.mask(raster, geometry, o.invert, o.all_touched)
+end
+
+--- Geometries burned into a raster of the size and place of `like`: the value of a column, or `value` (1). Pixels that
+--- several have: `merge` is last (default), first, min, max, sum, mean or count. Elsewhere is no data, or `background`.
+---
+--- ```lua
+--- local dem = moon.read_raster("fd://olinda_dem_utm25s.tif")
+--- local circle = moon.point(-34.87, -8.0):buffer(300)
+--- local r = moon.rasterize(moon.table { { height = 7, geometry = circle } }, dem, { column = "height", background = 0 })
+--- assert(r:max() == 7 and r:min() == 0)
+--- ```
+---@param shapes moon.Table|moon.Geometry
+---@param like moon.Raster
+---@param options? { column?: string, value?: number, background?: number, all_touched?: boolean, merge?: string }
+---@return moon.Raster
+function moon.rasterize(shapes, like, options)
+  core.options("rasterize", options, "column", "value", "background", "all_touched", "merge")
+  local o = options or {}
+  return c.rasterize(shapes, like, o.column, number_or("rasterize: value", o.value), number_or("rasterize: background", o.background),
+    o.all_touched, o.merge or "last")
+end
+
+local zonal_figures = { count = true, sum = true, mean = true, min = true, max = true, std = true, median = true }
+--- Figures of a raster's pixels in each geometry of a table: its rows with a column for each figure (count, mean, min, max
+--- unless they are named; also sum, std and median).
+---
+--- ```lua
+--- local dem = moon.read_raster("fd://olinda_dem_utm25s.tif")
+--- local zones = moon.table { { name = "a", geometry = moon.point(-34.87, -8.0):buffer(300) } }
+--- local row = moon.zonal(zones, dem, { "mean", "median", "count" }):rows()[1]
+--- assert(row.name == "a" and row.count > 0 and row.mean > 0 and row.median)
+--- ```
+---@param zones moon.Table
+---@param raster moon.Raster
+---@param stats? string[]
+---@param options? { band?: integer, all_touched?: boolean, prefix?: string }
+---@return moon.Table
+function moon.zonal(zones, raster, stats, options)
+  core.options("zonal", options, "band", "all_touched", "prefix")
+  local o = options or {}
+  stats = stats or { "count", "mean", "min", "max" }
+  if type(stats) ~= "table" then core.raise("argument", "zonal: stats: expected a list of names, got " .. core.show(stats)) end
+  for _, name in ipairs(stats) do
+    if not zonal_figures[name] then
+      core.raise("argument", "zonal: stats: expected count, sum, mean, min, max, std or median, got " .. core.show(name))
+    end
+  end
+  local figures = c.zonal(zones, raster, o.band, o.all_touched)
+  local rows = zones:rows()
+  for i, row in ipairs(rows) do
+    for _, name in ipairs(stats) do row[(o.prefix or "") .. name] = figures[i][name] end
+  end
+  return moon.table(rows)
+end
+
+--- A raster (float32) of `fn` called with the neighbourhood of each pixel that has data: `at(dx, dy)` is the value that many pixels
+--- to the right and down, NaN where there is none. `size` is odd, 3 to 31. A raster that was read with a margin of
+--- at least half the size uses it up, so that tiles fit. Compiled by the JIT.
+---
+--- ```lua
+--- local dem = moon.read_raster("fd://olinda_dem_utm25s.tif")
+--- local rough = dem:window(3, function(at)
+---   local most, least = at(0, 0), at(0, 0)
+---   for dy = -1, 1 do
+---     for dx = -1, 1 do
+---       local v = at(dx, dy)
+---       if v > most then most = v elseif v < least then least = v end
+---     end
+---   end
+---   return most - least
+--- end)
+--- assert(rough:min() >= 0 and rough.width == dem.width)
+--- ```
+---@param size integer
+---@param fn fun(at: fun(dx: integer, dy: integer): number): number|boolean
+---@return moon.Raster
+function c.methods.window(raster, size, fn)
+  if type(size) ~= "number" or size % 2 ~= 1 then
+    core.raise("argument", "window: size: expected an odd number from 3 to 31, got " .. core.show(size))
+  end
+  if type(fn) ~= "function" then core.raise("argument", "window: expected a function, got " .. core.show(fn)) end
+  local radius = (size - 1) / 2
+  local out, target, wide, first, stride = c.window(raster, radius)
+  local function fail(dx, dy)
+    core.raise("argument", "window: at(" .. core.show(dx) .. ", " .. core.show(dy) .. "): expected whole numbers from " .. -radius
+      .. " to " .. radius)
+  end
+  local loop = inner.loadstring([[local fn, fail, out, p, w, h, stride, r = ...
+    local here = 0
+    local function at(dx, dy)
+      if dx >= -r and dx <= r and dy >= -r and dy <= r then return p[here + dy * stride + dx] end
+      fail(dx, dy)
+    end
+    for y = 0, h - 1 do
+      for x = 0, w - 1 do
+        here = y * stride + x
+        if p[here] == p[here] then out[y * w + x] = fn(at) else out[y * w + x] = 0/0 end
+      end
+    end]], "=?")
+  -- `wide` is an upvalue, so that its samples stay while the loop runs.
+  watched(function() loop(fn, fail, pointer(target, "float32"), pointer(first, "float32"), out.width, out.height, stride, radius) return wide end, fn)
+  c.map_finish(out)
+  return out
+end
+
+--- Reads an elevation model and paints it: colours by height, darkened by its hillshade. Neighbouring tiles fit.
+---
+--- ```lua
+--- local r = moon.relief("fd://olinda_dem_utm25s.tif", moon.tile.bounds(12, 1651, 2139), { colours = "terrain", low = 0, high = 80 })
+--- assert(r.bands == 4 and r.type == "uint8" and r.width == 256)
+--- ```
+---@param path string
+---@param bounds? moon.Bounds|number[]
+---@param options { colours?: string|table, low: number, high: number, azimuth?: number, altitude?: number, z?: number, band?: integer, resampling?: string, resolution?: number, size?: integer[], crs?: string, source_crs?: string }
+---@return moon.Raster
+function moon.relief(path, bounds, options)
+  core.options("relief", options, "colours", "low", "high", "azimuth", "altitude", "z", "band", "resampling", "resolution", "size", "crs",
+    "source_crs")
+  local o = options or {}
+  local read = { bands = o.band or 1, resampling = o.resampling or "cubic", margin = 1, resolution = o.resolution, size = o.size,
+    crs = o.crs, source_crs = o.source_crs }
+  local dem = c.read_raster(path, bounds, read)
+  local shade = dem:hillshade { azimuth = o.azimuth, altitude = o.altitude, z = o.z }
+  read.margin = nil
+  local heights = c.read_raster(path, bounds, read)
+  local low, high = number_or("relief: low", o.low) or heights:min() or 0, number_or("relief: high", o.high) or heights:max() or 1
+  if high <= low then high = low + 1 end
+  local paint, light = heights:colour(o.colours or "terrain", low, high):rgba(), shade / 255
+  local function band(i) return (paint[i] * light):convert("uint8") end
+  return c.stack({ band(1), band(2), band(3), (paint[4]:where(shade:ge(0), 0)):convert("uint8") }, { "red", "green", "blue", "alpha" })
 end
 
 ---@class moon.Pixels

@@ -125,14 +125,15 @@ static void mercator_is_corrected(void **state)
     mg_raster_unref(&a);
 }
 
-/* The values of tiles, and their shades, are those of one render of all of them, to the last bit. */
+/* The values of tiles, and their shades, are those of one render of all of them, to the last bit.
+ */
 #define C 0.93969262078591 /* cos 20 degrees */
 #define S 0.34202014332567
 #define HILLS .width = 300, .height = 300, .bands = 1, .type = GDT_Float32, .value = hills
 #define UTM .crs = "EPSG:32725", HILLS
 
-static struct mg_raster *read_merc(const char *what, const char *path, struct mg_tile tile, int size,
-                                   enum mg_resampling how)
+static struct mg_raster *read_merc(const char *what, const char *path, struct mg_tile tile,
+                                   int size, enum mg_resampling how)
 {
     const struct mg_read_options options = {.resampling = how};
     struct mg_grid grid;
@@ -169,19 +170,42 @@ static void tiles_have_no_seams(void **state)
     } rows[] = {
         {{UTM, .gt = {280000, 90, 0, 9130000, 0, -90}}, -34.9, -8.0, "UTM, north-up"},
         {{UTM, .gt = {280000, 90, 0, 9130000, 0, -90}, .overviews = true},
-         -34.9, -8.0, "UTM with overviews"},
+         -34.9,
+         -8.0,
+         "UTM with overviews"},
         {{UTM, .gt = {280000, 90, 0, 9103000, 0, 90}}, -34.9, -8.0, "UTM, south-up"},
         {{UTM, .gt = {285000, 90 * C, 90 * S, 9120760, 90 * S, -90 * C}},
-         -34.8, -8.05, "UTM, rotated by 20 degrees"},
+         -34.8,
+         -8.05,
+         "UTM, rotated by 20 degrees"},
         {{HILLS, .crs = "EPSG:4326", .gt = {5, 0.01, 0, 52, 0, -0.01}}, 6.5, 50.5, "degrees"},
-        {{.crs = "EPSG:4326", .width = 720, .height = 360, .bands = 1, .type = GDT_Float32,
-          .value = hills, .gt = {-180, 0.5, 0, 90, 0, -0.5}}, 179.9, 60, "the world"},
+        {{.crs = "EPSG:4326",
+          .width = 720,
+          .height = 360,
+          .bands = 1,
+          .type = GDT_Float32,
+          .value = hills,
+          .gt = {-180, 0.5, 0, 90, 0, -0.5}},
+         179.9,
+         60,
+         "the world"},
         {{HILLS, .crs = "EPSG:3413", .gt = {-150000, 1000, 0, -1900000, 0, -1000}},
-         -45, 71.5, "polar stereographic"},
+         -45,
+         71.5,
+         "polar stereographic"},
         {{HILLS, .crs = "EPSG:32701", .gt = {120000, 200, 0, 8150000, 0, -200}},
-         179.7, -17.0, "a UTM zone that crosses 180"},
-        {{.crs = "EPSG:32725", .width = 2600, .height = 2600, .bands = 1, .type = GDT_Byte,
-          .gt = {280000, 10, 0, 9130000, 0, -10}}, -34.9, -8.0, "bytes, thinned at low zooms"},
+         179.7,
+         -17.0,
+         "a UTM zone that crosses 180"},
+        {{.crs = "EPSG:32725",
+          .width = 2600,
+          .height = 2600,
+          .bands = 1,
+          .type = GDT_Byte,
+          .gt = {280000, 10, 0, 9130000, 0, -10}},
+         -34.9,
+         -8.0,
+         "bytes, thinned at low zooms"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -1,10 +1,12 @@
-/* Pixels of whole tiles against two oracles: gdalwarp (GDALWarp in this process) from z8 to z18, and, from z2 to z8,
- * each pixel by itself: its place by PROJ, all samples under its kernel in double. Three CRSs, south-up and rotated
- * grids, the antimeridian, with and without overviews, every resampling. The mean difference is at
- * most one grey level, and what is covered differs by at most a border.
+/* Pixels of whole tiles against two oracles: gdalwarp (GDALWarp in this process) from z8 to z18,
+ * and, from z2 to z8, each pixel by itself: its place by PROJ, all samples under its kernel in
+ * double. Three CRSs, south-up and rotated grids, the antimeridian, with and without overviews,
+ * every resampling. The mean difference is at most one grey level, and what is covered differs by
+ * at most a border.
  *
- * Below z8 gdalwarp 3.6 is no oracle for small files: at z3 it writes 0, opaque, to four pixels of six of the UTM
- * file with -r average, and makes 147 of samples with a mean of 119 with -r bilinear (-et 0, exact scale given). */
+ * Below z8 gdalwarp 3.6 is no oracle for small files: at z3 it writes 0, opaque, to four pixels of
+ * six of the UTM file with -r average, and makes 147 of samples with a mean of 119 with -r bilinear
+ * (-et 0, exact scale given). */
 #include "raster_files.h"
 
 #include <gdal_utils.h>
@@ -208,7 +210,8 @@ static void scale_at(GDALDatasetH source, struct mg_bounds tile, double res, dou
         }
     }
     CPLPopErrorHandler();
-    const double cols[4] = {col - 0.5, col + 0.5, col, col}, lines[4] = {row, row, row - 0.5, row + 0.5};
+    const double cols[4] = {col - 0.5, col + 0.5, col, col},
+                 lines[4] = {row, row, row - 0.5, row + 0.5};
     double xs[4], ys[4];
     for (int i = 0; i < 4; i++) {
         xs[i] = gt[0] + cols[i] * gt[1] + lines[i] * gt[2];
@@ -231,8 +234,8 @@ static int choose_overview(GDALDatasetH source, double scale[2])
     double factor = 1, most = 1 / fmax(scale[0], scale[1]) + 0.1;
     int chosen = -1;
     for (int i = 0; i < GDALGetOverviewCount(first); i++) {
-        double coarser = (double)GDALGetRasterXSize(source) /
-                         GDALGetRasterBandXSize(GDALGetOverview(first, i));
+        double coarser =
+            (double)GDALGetRasterXSize(source) / GDALGetRasterBandXSize(GDALGetOverview(first, i));
         if (coarser <= most) {
             chosen = i;
             factor = coarser;
@@ -243,9 +246,9 @@ static int choose_overview(GDALDatasetH source, double scale[2])
     return chosen;
 }
 
-/* The whole tile, and which of it is covered. gdalwarp 3.6 takes its scale from the windows: asked for a
- * tile of which the file covers a corner, or for a rotated file, it widens no kernel and aliases
- * (at z6 by 3 levels in the mean). So it is told the scale, and by it the overview. */
+/* The whole tile, and which of it is covered. gdalwarp 3.6 takes its scale from the windows: asked
+ * for a tile of which the file covers a corner, or for a rotated file, it widens no kernel and
+ * aliases (at z6 by 3 levels in the mean). So it is told the scale, and by it the overview. */
 static void warp(const char *path, struct mg_tile tile, enum mg_resampling how, uint8_t *out,
                  uint8_t *alpha)
 {
@@ -270,7 +273,7 @@ static void warp(const char *path, struct mg_tile tile, enum mg_resampling how, 
         "-of",       "MEM",   "-t_srs", "EPSG:3857", "-te",   text[0], text[1],
         text[2],     text[3], "-ts",    "256",       "256",   "-r",    (char *)how_names[how],
         "-dstalpha", "-ovr",  text[6],  "-wo",       text[4], "-wo",   text[5],
-        "-et",       "0.05",            NULL};
+        "-et",       "0.05",  NULL};
     GDALWarpAppOptions *options = GDALWarpAppOptionsNew(argv, NULL);
     assert_non_null(options);
     ds = GDALWarp("", NULL, 1, &source, options, &usage);
@@ -317,7 +320,7 @@ static double kernel(enum mg_resampling how, double d)
     d = fabs(d);
     if (how == MG_BILINEAR)
         return d < 1 ? 1 - d : 0;
-    return d < 1 ? 1.5 * d * d * d - 2.5 * d * d + 1
+    return d < 1   ? 1.5 * d * d * d - 2.5 * d * d + 1
            : d < 2 ? -0.5 * d * d * d + 2.5 * d * d - 4 * d + 2
                    : 0;
 }
@@ -340,12 +343,15 @@ static double weighted(const struct pointwise *p, enum mg_resampling how, double
     return sum / weights;
 }
 
-/* The mean, or the commonest value (of few classes), of the area between the corners; NaN: outside. */
+/* The mean, or the commonest value (of few classes), of the area between the corners; NaN: outside.
+ */
 static double area(const struct pointwise *p, enum mg_resampling how, const double x[4],
                    const double y[4])
 {
-    double x0 = fmin(fmin(x[0], x[1]), fmin(x[2], x[3])), x1 = fmax(fmax(x[0], x[1]), fmax(x[2], x[3]));
-    double y0 = fmin(fmin(y[0], y[1]), fmin(y[2], y[3])), y1 = fmax(fmax(y[0], y[1]), fmax(y[2], y[3]));
+    double x0 = fmin(fmin(x[0], x[1]), fmin(x[2], x[3])),
+           x1 = fmax(fmax(x[0], x[1]), fmax(x[2], x[3]));
+    double y0 = fmin(fmin(y[0], y[1]), fmin(y[2], y[3])),
+           y1 = fmax(fmax(y[0], y[1]), fmax(y[2], y[3]));
     double sum = 0, weights = 0, most = 0, best = NAN, counts[256] = {0};
     x0 = fmax(x0, 0), x1 = fmin(x1, p->w), y0 = fmax(y0, 0), y1 = fmin(y1, p->h);
     if (!(x0 < x1 && y0 < y1))
@@ -376,7 +382,8 @@ static double pixel(const struct pointwise *p, enum mg_resampling how, int col, 
         return NAN;
     if (how == MG_NEAREST)
         return p->samples[(int)y * p->w + (int)x];
-    double xs[4] = {col, col + 1, col + 0.5, col + 0.5}, ys[4] = {row + 0.5, row + 0.5, row, row + 1};
+    double xs[4] = {col, col + 1, col + 0.5, col + 0.5},
+           ys[4] = {row + 0.5, row + 0.5, row, row + 1};
     places(p, xs, ys, 4);
     return weighted(p, how, x, y, hypot(xs[1] - xs[0], ys[1] - ys[0]),
                     hypot(xs[3] - xs[2], ys[3] - ys[2]));
@@ -410,8 +417,8 @@ static void by_pixel(const struct oracle_row *row, const char *path, struct mg_t
     double *samples = malloc((size_t)p.w * (size_t)p.h * sizeof *samples);
     p.samples = samples;
     assert_true(GDALInvGeoTransform(gt, p.inverse));
-    assert_int_equal(GDALRasterIO(band, GF_Read, 0, 0, p.w, p.h, samples, p.w, p.h, GDT_Float64, 0, 0),
-                     CE_None);
+    assert_int_equal(
+        GDALRasterIO(band, GF_Read, 0, 0, p.w, p.h, samples, p.w, p.h, GDT_Float64, 0, 0), CE_None);
     for (int y = 0; y < SIZE; y++) {
         double xs[SIZE], ys[SIZE];
         for (int x = 0; x < SIZE; x++) {
@@ -470,14 +477,14 @@ static void compare(const struct oracle_row *row, const char *path, const char *
         return;
     }
     if (n >= row->least && sum / n > 1)
-        fail_msg("%s: z%d %d %d: the mean difference from %s is %.2f levels over %d pixels", row->what,
-                 tile.z, tile.x, tile.y, oracle, sum / n, n);
+        fail_msg("%s: z%d %d %d: the mean difference from %s is %.2f levels over %d pixels",
+                 row->what, tile.z, tile.x, tile.y, oracle, sum / n, n);
     /* A border of the covered part: its length is at most that of a tile's four sides, or of what
      * is covered. */
     int border = 12 + 2 * (int)sqrt(n < SIZE * SIZE ? 4.0 * n : 0);
     if (only_ours > border || only_theirs > border)
-        fail_msg("%s: z%d %d %d: %d pixels are ours alone, %d of %s alone, %d both", row->what, tile.z,
-                 tile.x, tile.y, only_ours, only_theirs, oracle, n);
+        fail_msg("%s: z%d %d %d: %d pixels are ours alone, %d of %s alone, %d both", row->what,
+                 tile.z, tile.x, tile.y, only_ours, only_theirs, oracle, n);
 }
 
 static void pixels_equal_gdalwarp(void **state)
