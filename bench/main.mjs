@@ -6,7 +6,7 @@ import { spawnSync } from "node:child_process";
 import { root, build, peersDir, stopAll } from "./lib/servers.mjs";
 import { html } from "./lib/report.mjs";
 
-const files = { cached: "cached", http2: "cached", string: "string", raster: "raster", vector: "vector", start: "start", png: "png" };
+const files = { cached: "cached", http2: "cached", string: "string", raster: "raster", vector: "vector", start: "start", png: "png", encode: "encode" };
 const how = { rounds: 5, seconds: 3, out: join(root, "bench") };
 const names = [];
 for (let args = process.argv.slice(2); args.length;) {

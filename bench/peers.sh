@@ -2,6 +2,7 @@
 # peers.sh DIR: unpacks into DIR the peers that cannot be installed as packages.
 #   nginx-lua   nginx's Lua module: installing it would take away the LuaJIT that we are built with
 #   titiler     a virtual environment of Python
+#   pyarrow     another
 set -eu
 mkdir -p "$1"
 dir=$(CDPATH='' cd -- "$1" && pwd)
@@ -22,4 +23,10 @@ if [ ! -d "$dir/titiler" ]; then
     python3 -m venv "$dir/titiler.new"
     "$dir/titiler.new/bin/pip" install -q 'titiler.application[server]'
     mv "$dir/titiler.new" "$dir/titiler"
+fi
+if [ ! -d "$dir/pyarrow" ]; then
+    rm -rf "$dir/pyarrow.new"
+    python3 -m venv "$dir/pyarrow.new"
+    "$dir/pyarrow.new/bin/pip" install -q pyarrow
+    mv "$dir/pyarrow.new" "$dir/pyarrow"
 fi

@@ -359,7 +359,7 @@ static struct mg_raster *make_raster(int n, struct mg_buf *json)
         mg_buf_str(json, band ? ",[" : "[");
         for (size_t i = 0; i < pixels; i++) {
             bool hole = holes && (i * 7 + i / 5) % 11 == 0; /* in all bands */
-            int64_t whole = few ? below(4) * 60 : integer_of((int)bytes, sample == MG_I8 || sample == MG_I16 || sample == MG_I32);
+            int64_t whole = few ? below(4) * 40 : integer_of((int)bytes, sample == MG_I8 || sample == MG_I16 || sample == MG_I32);
             double v = sample == MG_F32 || sample == MG_F64 ? (double)below(1000) / 8 : (double)whole;
             char *at = (char *)mg_raster_samples(raster, band) + i * bytes;
             if (mg_sample_is_float(sample)) {
