@@ -209,6 +209,8 @@ static enum mg_err run(const struct mg_config *config, int *code, struct mg_errm
                                              .lua_bytes = config->lua_memory << 20,
                                              .result_bytes = config->max_result << 20};
     if (!status)
+        status = mg_vm_library_hash(share.lua, &engine_config.library, err);
+    if (!status)
         status = start_helper(&zygote, mg_zygote_main, &zygote_config, &zygote_link, err);
     if (!status)
         status = start_helper(&fetcher, mg_fetcher_main, &fetch_config, &fetcher_link, err);

@@ -163,7 +163,10 @@ static enum mg_err serve(const struct mg_config *config, int *code, struct mg_er
     char data_dir[1024], url[300], tls_url[300] = "";
     int listeners[2] = {-1, -1}, tls_listener = -1; /* the second is the operator's */
     int64_t ttl_s;
+    struct mg_hash library = {{0}};
     enum mg_err status = mg_share_find(&share, err);
+    if (!status)
+        status = mg_vm_library_hash(share.lua, &library, err);
     if (!status)
         status = mg_data_dir(config, data_dir, sizeof data_dir, err);
     if (!status)
@@ -196,7 +199,7 @@ static enum mg_err serve(const struct mg_config *config, int *code, struct mg_er
         .engine = {.data_dir = data_dir, .example_dir = share.data, .mounts = inputs.mounts, .workers = workers,
                    .wall_ms = config->timeout * 1000, .cpu_ms = config->cpu_timeout * 1000,
                    .lua_bytes = config->lua_memory << 20, .result_bytes = config->max_result << 20,
-                   .cache_bytes = (uint64_t)config->cache_size << 20, .ttl_s = ttl_s},
+                   .cache_bytes = (uint64_t)config->cache_size << 20, .ttl_s = ttl_s, .library = library},
         .http = {.listen_fds = listeners, .n_listen = 1 + (listeners[1] >= 0), .n_admin = listeners[1] >= 0, .tls_fds = &tls_listener, .n_tls = tls_listener >= 0,
                  .tls_cert = config->tls_self_signed ? NULL : config->tls_cert,
                  .tls_key = config->tls_self_signed ? NULL : config->tls_key,

@@ -171,7 +171,8 @@ static void make_request(const struct mg_run *run, const struct mg_buf *args, co
     mg_run_request_pack(&request, packed);
     size_t len = packed->len;
     mg_pack_bytes(packed, ask->cache_id.data, ask->cache_id.len);
-    mg_pack_str(packed, "moongate " MG_VERSION); /* another library may answer otherwise */
+    mg_pack_str(packed, "moongate " MG_VERSION); /* another program or library may answer otherwise */
+    mg_pack_bytes(packed, config->library.bytes, sizeof config->library.bytes);
     mg_sha256(packed->data, packed->len, key);
     packed->len = len;
 }

@@ -16,6 +16,7 @@ struct mg_engine_config {
     int64_t lua_bytes, result_bytes;
     uint64_t cache_bytes;       /* 0: the default bound */
     int64_t ttl_s;              /* default TTL of results */
+    struct mg_hash library;     /* of the Lua library: part of every key */
 };
 
 struct mg_engine {

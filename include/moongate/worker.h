@@ -42,6 +42,8 @@ struct mg_vm_host {
 };
 /* Once in the zygote: compiles the library to bytecode, registers GDAL's drivers. */
 MG_MUST_CHECK enum mg_err mg_vm_setup(const char *lua_dir, struct mg_errmsg *err);
+/* The SHA-256 of the library's files, by name and bytes. Any process. */
+MG_MUST_CHECK enum mg_err mg_vm_library_hash(const char *lua_dir, struct mg_hash *out, struct mg_errmsg *err);
 /* Once in a worker. Returns new. */
 MG_MUST_CHECK enum mg_err mg_vm_new(const struct mg_vm_host *host, struct mg_vm **out, struct mg_errmsg *err);
 void mg_vm_free(struct mg_vm **vm);

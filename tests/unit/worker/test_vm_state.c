@@ -5,6 +5,7 @@
 #include "worker/vm_arena.h"
 
 #include <stdint.h>
+#include <sys/stat.h>
 
 #define UDF(body) "local moon = require 'moon'\nreturn moon.udf(function()\n" body "\nend)"
 
@@ -199,6 +200,59 @@ static void test_describe(void **state)
     }
 }
 
+static void write_module(const char *dir, const char *name, const char *text)
+{
+    char path[200];
+    snprintf(path, sizeof path, "%s/moon/%s", dir, name);
+    FILE *file = fopen(path, "we");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The library's hash: of names and bytes, whatever the order of the folder; of nothing else. */
+static void test_library_hash(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *a, *b; /* what a.lua and b.lua hold; NULL: not there */
+        bool same;
+        const char *sentence;
+    } rows[] = {
+        {"return 1", "return 2", true, "the same again"},
+        {"return 1", "return 3", false, "one byte"},
+        {"return 2", "return 1", false, "the texts the other way round"},
+        {"return 1", NULL, false, "a module less"},
+        {"return 1return 2", NULL, false, "the texts in one file"},
+    };
+    char dir[] = "/tmp/moongate-library-XXXXXX", path[200];
+    struct mg_hash first, hash;
+    assert_non_null(mkdtemp(dir));
+    snprintf(path, sizeof path, "%s/moon", dir);
+    assert_int_not_equal(mg_vm_library_hash(dir, &hash, NULL), MG_OK);
+    assert_int_equal(mkdir(path, 0700), 0);
+    write_module(dir, "b.lua", "return 2");
+    write_module(dir, "a.lua", "return 1");
+    assert_int_equal(mg_vm_library_hash(dir, &first, NULL), MG_OK);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        write_module(dir, "a.lua", rows[i].a);
+        write_module(dir, "note.txt", rows[i].sentence);
+        snprintf(path, sizeof path, "%s/moon/b.lua", dir);
+        if (rows[i].b)
+            write_module(dir, "b.lua", rows[i].b);
+        else
+            unlink(path);
+        assert_int_equal(mg_vm_library_hash(dir, &hash, NULL), MG_OK);
+        if (mg_hash_eq(&hash, &first) != rows[i].same)
+            fail_msg("%s", rows[i].sentence);
+    }
+    static const char *const files[] = {"moon/a.lua", "moon/b.lua", "moon/note.txt", "moon", ""};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+        remove(path);
+    }
+}
+
 /* The arena against a model of it: blocks keep their bytes, do not overlap, and come back with the
  * image. */
 static void test_arena(void **state)
@@ -269,10 +323,10 @@ static int teardown(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_isolation), cmocka_unit_test(test_many),
-        cmocka_unit_test(test_names),     cmocka_unit_test(test_forget),
-        cmocka_unit_test(test_broken),    cmocka_unit_test(test_describe),
-        cmocka_unit_test(test_arena),
+        cmocka_unit_test(test_isolation),    cmocka_unit_test(test_many),
+        cmocka_unit_test(test_names),        cmocka_unit_test(test_forget),
+        cmocka_unit_test(test_broken),       cmocka_unit_test(test_describe),
+        cmocka_unit_test(test_library_hash), cmocka_unit_test(test_arena),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
