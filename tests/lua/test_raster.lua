@@ -120,6 +120,132 @@ tests["hillshade: four tiles equal one of double size"] = function()
   check.equal(moon.read_raster(dem, nil, { margin = 1 }):hillshade().width, 111)
 end
 
+tests["lists of files"] = function()
+  local at = moon.tile.bounds(12, 1651, 2139)
+  local one = moon.read_raster(dem, at)
+  for _, how in ipairs { "first", "latest", "min", "max", "mean", "median" } do
+    local all = moon.read_raster({ dem, dem }, at, { mosaic = how })
+    check.equal((all - one):abs():max(), 0, how)
+  end
+  check.equal(moon.read_raster({ dem, dem }, at, { mosaic = "count" }):max(), 2)
+  check.equal(moon.read_raster({ dem, dem, dem }, at, { stack = true }).bands, 3)
+  -- Without bounds: all of the files.
+  local both = moon.read_raster({ dem, scene }, nil, { resolution = 500, bands = 1 })
+  for _, file in ipairs { dem, scene } do
+    local b = moon.read_raster(file, nil, { bands = 1, size = 64 }).bounds
+    check.equal(both.bounds.xmin <= b.xmin + 0.01 and both.bounds.ymax >= b.ymax - 0.01 and both.bounds.xmax >= b.xmax - 0.01, true)
+  end
+  check.fails("mosaic: expected first", moon.read_raster, { dem }, at, { mosaic = "best" })
+  check.fails("mosaic: needs a list of files", moon.read_raster, dem, at, { mosaic = "min" })
+  check.fails("give mosaic or stack", moon.read_raster, { dem }, at, { mosaic = "min", stack = true })
+  check.fails("a list of 1 to 64 names is expected, got 0", moon.read_raster, {}, at)
+  check.fails("fd://none.tif", moon.read_raster, { dem, "fd://none.tif" }, at)
+  check.fails("no overview 9 in", moon.read_raster, dem, at, { overview = 9 })
+  check.equal(moon.read_raster(dem, at, { overview = 0 }).width, 256)
+end
+
+tests["reductions and distributions"] = function()
+  local b = read { bands = { 1, 2, 3 } }
+  check.near(b:reduce("sum"):max(), (b[1] + b[2] + b[3]):max(), 1e-3)
+  check.equal(b:reduce("count"):max(), 3)
+  check.near(b[1]:percentile(50), b[1]:stats("median").median, 1e-9)
+  local h = b[1]:histogram { parts = 16 }
+  local sum = 0
+  for _, n in ipairs(h.counts) do sum = sum + n end
+  check.equal(sum, b[1]:count())
+  check.equal(b:stretch()[2]:max(), 255)
+  check.fails("reduce: expected", function() return b:reduce("middle") end)
+  check.fails("a percentile is 0 to 100", function() return b:percentile(101) end)
+  check.fails("histogram: parts: expected", function() return b:histogram { parts = 0 } end)
+  check.fails("stretch: low is 60", function() return b:stretch(60, 40) end)
+  check.fails("normalise: low: expected a number", function() return b:normalise("a") end)
+end
+
+tests["terrain and contour lines"] = function()
+  local d = moon.read_raster(dem)
+  check.equal(d:slope():max() < 90, true)
+  check.equal(d:aspect():max() <= 360, true)
+  check.equal(d:slope().width, d.width)
+  check.equal(moon.read_raster(dem, nil, { margin = 1 }):slope().width, d.width)
+  local lines = d:contours { interval = 20, base = 5 }
+  for _, row in ipairs(lines:rows()) do check.equal((row.level - 5) % 20, 0) end
+  check.fails("contours: interval: expected a positive number", function() return d:contours { interval = 0 } end)
+  check.fails("contours: expected 1 to 1000 levels", function() return d:contours {} end)
+  check.fails("contours: a level", function() return d:contours { "high" } end)
+  check.fails("slope: expected one band", function() return read():slope() end)
+  check.fails("slope: z", function() return d:slope(-1) end)
+end
+
+tests["geometry and rasters"] = function()
+  local d = moon.read_raster(dem)
+  local circle = moon.point(-34.87, -8.0):buffer(400)
+  local zones = moon.table { { name = "a", h = 3, geometry = circle }, { name = "far", h = 4, geometry = moon.point(10, 50):buffer(400) } }
+  local inside, outside = d:mask(circle), d:mask(circle, { invert = true })
+  check.equal(inside:count() + outside:count(), d:count())
+  check.equal(d:mask(circle, { all_touched = true }):count() > inside:count(), true)
+  check.equal(d:mask(d.bounds):count(), d:count())
+  local rows = moon.zonal(zones, d, { "count", "mean", "max", "median" }):rows()
+  check.equal(rows[1].count, inside:count())
+  check.near(rows[1].mean, inside:mean(), 1e-6)
+  check.near(rows[1].median, inside:stats("median").median, 1e-6)
+  check.equal(rows[2].count, 0)
+  check.equal(rows[2].mean, nil)
+  check.equal(moon.zonal(zones, d, { "sum" }, { prefix = "z_" }):rows()[1].z_sum, inside:sum())
+  local burnt = moon.rasterize(zones, d, { column = "h", background = 0 })
+  check.near(burnt:sum(), 3 * d:convert("float32"):mask(circle):count(), 3 * 20)
+  local twice = moon.table { { h = 3, geometry = circle }, { h = 5, geometry = circle } }
+  for how, want in pairs { last = 5, first = 3, sum = 8, mean = 4, min = 3, max = 5, count = 2 } do
+    check.equal(moon.rasterize(twice, d, { column = "h", merge = how }):max(), want, how)
+  end
+  local points = moon.read_raster(dem, nil, { size = 16 }):points()
+  check.equal(points:count() > 0, true)
+  local back = moon.rasterize(points, moon.read_raster(dem, nil, { size = 16 }), { column = "value" })
+  check.equal((back - moon.read_raster(dem, nil, { size = 16 })):abs():max(), 0)
+  check.fails("rasterize: column: expected", moon.rasterize, zones, d, { column = "none" })
+  check.fails("rasterize: merge", moon.rasterize, zones, d, { merge = "median" })
+  check.fails("mask: the geometry: expected", function() return d:mask(7) end)
+  check.fails("zonal: stats: expected", moon.zonal, zones, d, { "middle" })
+  check.fails("the table has no geometry", moon.zonal, moon.table { { a = 1 } }, d)
+end
+
+tests["window"] = function()
+  local d = moon.read_raster(dem)
+  local mean = d:window(3, function(at)
+    local sum, n = 0, 0
+    for dy = -1, 1 do
+      for dx = -1, 1 do
+        local v = at(dx, dy)
+        if v == v then sum, n = sum + v, n + 1 end
+      end
+    end
+    return sum / n
+  end)
+  local want, n = 0, 0
+  for y = 9, 11 do for x = 9, 11 do local v = d:get(x, y) if v then want, n = want + v, n + 1 end end end
+  check.near(mean:get(10, 10), want / n, 1e-3)
+  check.equal((d:window(5, function(at) return at(0, 0) end) - d):abs():max(), 0)
+  check.fails("window: at(2, 0): expected whole numbers from -1 to 1", function() return d:window(3, function(at) return at(2, 0) end) end)
+  check.fails("window: at(", function() return d:window(3, function(at) return at(0/0, 0) end) end)
+  check.fails("window: size: expected an odd number", function() return d:window(4, function() return 1 end) end)
+  check.fails("window: size: expected an odd number", function() return d:window(33, function() return 1 end) end)
+  check.fails("window: expected a function", function() return d:window(3) end)
+  -- Tiles fit.
+  local z, x, y = 12, 1651, 2139
+  local function smooth(b) return moon.read_raster(dem, b, { margin = 2 }):window(5, function(at) return at(-2, 1) + at(2, -1) end) end
+  local whole, part = smooth(moon.tile.bounds(z, x, y, 512)), smooth(moon.tile.bounds(z + 1, 2 * x + 1, 2 * y))
+  check.equal(whole.width, 512)
+  for row = 0, 255, 5 do check.equal(part:get(3, row), whole:get(259, row)) end
+end
+
+tests["relief"] = function()
+  local r = moon.relief(dem, moon.tile.bounds(12, 1651, 2139), { low = 0, high = 80 })
+  check.equal(r.bands, 4)
+  check.equal(read { bands = 1 }:colour("viridis", 0, 255):rgba().bands, 4)
+  check.equal(read { bands = 1 }:palette(), nil)
+  check.equal(#read { bands = 1 }:colour("viridis", 0, 255):palette() > 200, true)
+  check.fails("the raster has no palette", function() return read { bands = 1 }:rgba() end)
+end
+
 tests["colour"] = function()
   local r = read { bands = 1 }
   check.equal(r:colour("viridis", 0, 255).type, "uint8")
