@@ -87,7 +87,7 @@ only 'jpeglib\.h' 'gateway/codec/jpg'
 only '(gdal|ogr_|cpl_)' 'gateway/geo/|gateway/codec/(tif|ipc_schema|ogr)|include/moongate/gdal'
 only '(lz4frame|zstd)\.h' 'gateway/codec/ipc_body'
 only 'geos_c' 'gateway/geo/'
-only 'duck\.h' 'gateway/geo/(duck|sql)'
+only 'duck(_geo)?\.h' 'gateway/geo/(duck|sql)'
 only 'openssl/' 'gateway/base/crypto|gateway/serve/tls|gateway/serve/http_internal'
 only 'jansson' 'include/moongate/json\.h'
 

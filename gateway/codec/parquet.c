@@ -1,7 +1,8 @@
 /* Parquet, and GeoParquet 1.1 of tables with a geometry.
  *
- * DuckDB writes it (geo/sql_parquet.c says how); here are its options. Every Arrow type that a table of ours can have
- * goes in, but half floats. Cost: 200,000 rows of five columns in about 40 ms, of which the bbox column is 5. */
+ * DuckDB writes it (geo/sql_parquet.c says how); here are its options. Every Arrow type that a table of
+ * ours can have goes in, but half floats. Cost: 200,000 rows of five columns in about 40 ms, of which the
+ * bbox column is 5. */
 #include "moongate/codec.h"
 #include "moongate/sql.h"
 
@@ -16,7 +17,8 @@ static const char *const compressions[] = {"snappy", "zstd", "none"};
 
 static enum mg_err encode_parquet(const struct mg_codec_job *job, struct mg_buf *out, struct mg_errmsg *err)
 {
-    const struct mg_sql_parquet options = {.compression = compressions[(int)job->options[OPT_COMPRESSION].number],
+    const struct mg_sql_parquet options = {.compression =
+                                               compressions[(int)job->options[OPT_COMPRESSION].number],
                                            .level = (int)job->options[OPT_LEVEL].number,
                                            .row_group = (int64_t)job->options[OPT_ROW_GROUP].number};
     return mg_sql_to_parquet(job->value->table, &options, out, err);

@@ -1,9 +1,10 @@
 /* The one database of the process: loading the library, opening, confining, failing.
  *
- * Opened with one thread, so that it survives fork: the zygote opens it once and its workers have it (20 to 40 ms
- * saved). It spills nothing to disk and loads no extension. The first statement of a process confines it for good,
- * in this order (each locks the door behind the one before): allowed folders, no other access, settings locked.
- * COPY can only write by path: to a memfd that was made before the sandbox closed, by its name in /proc. */
+ * Opened with one thread, so that it survives fork: the zygote opens it once and its workers have it (20 to
+ * 40 ms saved). It spills nothing to disk and loads no extension. The first statement of a process confines
+ * it for good, in this order (each locks the door behind the one before): allowed folders, no other access,
+ * settings locked. COPY can only write by path: to a memfd that was made before the sandbox closed, by its
+ * name in /proc. */
 #include "duck.h"
 
 #include <dlfcn.h>
@@ -89,8 +90,8 @@ static enum mg_err kind_of(const char *type)
     return MG_E_SQL;
 }
 
-/* "…\n\nLINE 2: from nowhere\n             ^": the caret's column counts behind "LINE 2: ". The text of the line may
- * have been cut on the left, which "..." shows; then only the line is said. */
+/* "…\n\nLINE 2: from nowhere\n             ^": the caret's column counts behind "LINE 2: ". The text of the
+ * line may have been cut on the left, which "..." shows; then only the line is said. */
 static void position_of(const char *at, int *line, int *column)
 {
     const char *text = at + strlen("LINE "), *colon = strchr(text, ':'), *end = strchr(text, '\n');
@@ -111,8 +112,10 @@ enum mg_err duck_fail(const char *message, struct mg_errmsg *err)
         return mg_err_set(err, MG_E_SQL, "DuckDB gave no reason");
     enum mg_err code = kind_of(message);
     if (code == MG_E_UDF_MEMORY) /* DuckDB's advice is of settings that are locked */
-        return mg_err_set(err, code, "the statement used more than its %zu MB of memory: read fewer columns or rows, "
-                          "or sort and group less at once", memory_bytes() >> 20);
+        return mg_err_set(err, code,
+                          "the statement used more than its %zu MB of memory: read fewer columns or rows, "
+                          "or sort and group less at once",
+                          memory_bytes() >> 20);
     const char *place = strstr(message, "\nLINE ");
     size_t len = place ? (size_t)(place - message) : strlen(message);
     char text[420];
@@ -158,11 +161,12 @@ static enum mg_err load(struct mg_errmsg *err)
     if (!library)
         return mg_err_set(err, MG_E_UNAVAILABLE, "libduckdb.so cannot be loaded: %s", dlerror());
     void **slot;
-#define LOAD(result, name, parameters) \
-    slot = (void **)&duck.name; \
-    *slot = dlsym(library, "duckdb_" #name); \
-    if (!*slot) \
-        return mg_err_set(err, MG_E_UNAVAILABLE, "libduckdb.so is of another version: it has no duckdb_" #name);
+#define LOAD(result, name, parameters)           \
+    slot = (void **)&duck.name;                  \
+    *slot = dlsym(library, "duckdb_" #name);     \
+    if (!*slot)                                  \
+        return mg_err_set(err, MG_E_UNAVAILABLE, \
+                          "libduckdb.so is of another version: it has no duckdb_" #name);
     DUCK_FUNCTIONS(LOAD)
 #undef LOAD
     state.loaded = true;
@@ -193,8 +197,8 @@ enum mg_err mg_sql_open(struct mg_errmsg *err)
         if (duck.set_config(config, settings[i][0], settings[i][1]) != 0)
             code = mg_err_set(err, MG_E_UNAVAILABLE, "DuckDB has no setting %s", settings[i][0]);
     if (code == MG_OK) {
-        /* Whatever limit it is given, it asks how much memory there is; in the sandbox that fails where it reads of
-         * cgroups, and ends the process. This variable is asked first. */
+        /* Whatever limit it is given, it asks how much memory there is; in the sandbox that fails where it
+         * reads of cgroups, and ends the process. This variable is asked first. */
         char megabytes[32];
         snprintf(megabytes, sizeof megabytes, "%zuM", memory_bytes() >> 20);
         setenv("SLURM_MEM_PER_NODE", megabytes, 1);

@@ -72,9 +72,10 @@ typedef void *duck_copy_f(void *data);
 typedef uint64_t duck_state_size_f(struct duck_info *info);
 typedef void duck_state_init_f(struct duck_info *info, struct duck_state *state);
 typedef void duck_update_f(struct duck_info *info, struct duck_chunk *in, struct duck_state **states);
-typedef void duck_combine_f(struct duck_info *info, struct duck_state **from, struct duck_state **to, uint64_t n);
-typedef void duck_finalize_f(struct duck_info *info, struct duck_state **from, struct duck_vector *out, uint64_t n,
-                             uint64_t offset);
+typedef void duck_combine_f(struct duck_info *info, struct duck_state **from, struct duck_state **to,
+                            uint64_t n);
+typedef void duck_finalize_f(struct duck_info *info, struct duck_state **from, struct duck_vector *out,
+                             uint64_t n, uint64_t offset);
 typedef void duck_state_free_f(struct duck_state **states, uint64_t n);
 
 /* result, name behind "duckdb_", parameters. Those that say int give 0 for success. */
@@ -93,7 +94,8 @@ typedef void duck_state_free_f(struct duck_state **states, uint64_t n);
     X(uint64_t, extract_statements, (struct duck_con *, const char *, struct duck_statements **)) \
     X(const char *, extract_statements_error, (struct duck_statements *)) \
     X(void, destroy_extracted, (struct duck_statements **)) \
-    X(int, prepare_extracted_statement, (struct duck_con *, struct duck_statements *, uint64_t, struct duck_statement **)) \
+    X(int, prepare_extracted_statement, \
+      (struct duck_con *, struct duck_statements *, uint64_t, struct duck_statement **)) \
     X(const char *, prepare_error, (struct duck_statement *)) \
     X(void, destroy_prepare, (struct duck_statement **)) \
     X(int, prepared_statement_type, (struct duck_statement *)) \
@@ -114,8 +116,10 @@ typedef void duck_state_free_f(struct duck_state **states, uint64_t n);
     X(void, destroy_arrow_options, (struct duck_arrow_options **)) \
     X(struct duck_error *, to_arrow_schema, \
       (struct duck_arrow_options *, struct duck_type **, const char **, uint64_t, struct ArrowSchema *)) \
-    X(struct duck_error *, data_chunk_to_arrow, (struct duck_arrow_options *, struct duck_chunk *, struct ArrowArray *)) \
-    X(struct duck_error *, schema_from_arrow, (struct duck_con *, struct ArrowSchema *, struct duck_arrow_schema **)) \
+    X(struct duck_error *, data_chunk_to_arrow, \
+      (struct duck_arrow_options *, struct duck_chunk *, struct ArrowArray *)) \
+    X(struct duck_error *, schema_from_arrow, \
+      (struct duck_con *, struct ArrowSchema *, struct duck_arrow_schema **)) \
     X(void, destroy_arrow_converted_schema, (struct duck_arrow_schema **)) \
     X(struct duck_error *, data_chunk_from_arrow, \
       (struct duck_con *, struct ArrowArray *, struct duck_arrow_schema *, struct duck_chunk **)) \
@@ -220,8 +224,9 @@ void duck_output_drop(void);
 MG_MUST_CHECK enum mg_err duck_scan_register(struct duck_con *con, struct mg_errmsg *err);
 void duck_scan_lend(const struct mg_sql_table *tables, size_t n);
 
-/* duck_geo.c: ST_ functions. A value does not carry its CRS: `crs` is what ST_Transform takes a geometry of no known
- * CRS to be in (NULL: it fails), for the statement that begins. Afterwards: the CRSs that it transformed to. */
+/* duck_geo.c: ST_ functions. A value does not carry its CRS: `crs` is what ST_Transform takes a geometry of no
+ * known CRS to be in (NULL: it fails), for the statement that begins. Afterwards: the CRSs that it transformed
+ * to. */
 MG_MUST_CHECK enum mg_err duck_geo_register(struct duck_con *con, struct mg_errmsg *err);
 void duck_geo_begin(const char *crs);
 /* The i-th; NULL behind the last. */

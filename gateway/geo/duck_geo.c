@@ -1,24 +1,23 @@
 /* ST_ functions for SQL, over GEOS and PROJ: one table of facts, one executor.
  *
- * A row names the function, its signature (result, colon, arguments) and what computes one value; the executor goes
- * through a chunk, gives null for null, and keeps what it parsed of an argument that comes again in the next row
- * (a constant, the outer side of a join), for predicates as a prepared geometry. To add a function, add a row.
- * Semantics and names follow PostGIS; units are those of the coordinates. Single thread. */
-#include "duck.h"
+ * A row names the function, its signature (result, colon, arguments) and what computes one value; the
+ * executor goes through a chunk, gives null for null, and keeps what it parsed of an argument that comes
+ * again in the next row (a constant, the outer side of a join), for predicates as a prepared geometry. To
+ * add a function, add a row. Semantics and names follow PostGIS; units are those of the coordinates. Single
+ * thread. */
+#include "duck_geo.h"
 
 #include "moongate/geometry.h"
 
-#include <geos_c.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 enum { MAX_ARGUMENTS = 5 };
 
-static GEOSContextHandle_t geos;
-static GEOSWKBReader *reader;
-static GEOSWKBWriter *writer;
-static char last_error[300];
+struct duck_geos duck_geos;
+#define geos duck_geos.context
+#define last_error duck_geos.error
 
 struct column {
     const void *data;
@@ -35,7 +34,7 @@ struct argument {
 };
 struct call {
     const struct argument *a;
-    GEOSGeometry *g; /* result, taken */
+    GEOSGeometry *g;    /* result, taken */
     struct mg_buf *buf; /* result: WKB or text, when g stays NULL */
     const char *crs;    /* of the first argument's type; "" or NULL: none */
     double d;
@@ -53,7 +52,8 @@ static struct cached {
     int uses;
 } cache[MAX_ARGUMENTS];
 
-/* Bounds of the two sides of a predicate, kept in the same way: most pairs of a join are told apart by them. */
+/* Bounds of the two sides of a predicate, kept in the same way: most pairs of a join are told apart by
+ * them. */
 static struct bounded {
     struct mg_span wkb;
     struct mg_bounds bounds;
@@ -81,12 +81,12 @@ static void drop_cached(struct cached *slot)
     *slot = (struct cached){0};
 }
 
-static bool parse_wkb(struct mg_span wkb, GEOSGeometry **out)
+bool duck_geos_parse(struct mg_span wkb, GEOSGeometry **out)
 {
     struct mg_errmsg why = {""};
     if (mg_wkb_check(wkb, &why) != MG_OK)
         return fail(why.text);
-    *out = GEOSWKBReader_read_r(geos, reader, (const unsigned char *)wkb.data, wkb.len);
+    *out = GEOSWKBReader_read_r(geos, duck_geos.reader, (const unsigned char *)wkb.data, wkb.len);
     return *out != NULL;
 }
 
@@ -100,7 +100,7 @@ static bool geometry_of(int i, struct argument *a)
         return true;
     }
     drop_cached(slot);
-    if (!parse_wkb(a->bytes, &slot->g)) {
+    if (!duck_geos_parse(a->bytes, &slot->g)) {
         slot->g = NULL;
         return false;
     }
@@ -112,8 +112,11 @@ static bool geometry_of(int i, struct argument *a)
 
 /* ---- what a row computes ---- */
 
-#define UNARY(name, function) \
-    static bool name(struct call *c) { return (c->g = function(geos, c->a[0].g)) != NULL; }
+#define UNARY(name, function)                              \
+    static bool name(struct call *c)                       \
+    {                                                      \
+        return (c->g = function(geos, c->a[0].g)) != NULL; \
+    }
 UNARY(st_centroid, GEOSGetCentroid_r)
 UNARY(st_envelope, GEOSEnvelope_r)
 UNARY(st_convexhull, GEOSConvexHull_r)
@@ -161,8 +164,11 @@ static bool overlay(struct call *c, overlay_f *run)
         GEOSGeom_destroy_r(geos, b);
     return c->g != NULL;
 }
-#define OVERLAY(name, function) \
-    static bool name(struct call *c) { return overlay(c, function); }
+#define OVERLAY(name, function)      \
+    static bool name(struct call *c) \
+    {                                \
+        return overlay(c, function); \
+    }
 OVERLAY(st_intersection, GEOSIntersection_r)
 OVERLAY(st_union, GEOSUnion_r)
 OVERLAY(st_difference, GEOSDifference_r)
@@ -194,8 +200,11 @@ static bool predicate(struct call *c, predicate_f *plain, prepared_f *prepared, 
     c->b = answer == 1;
     return answer != 2;
 }
-#define PREDICATE(name, plain, prepared, swapped) \
-    static bool name(struct call *c) { return predicate(c, plain, prepared, swapped); }
+#define PREDICATE(name, plain, prepared, swapped)      \
+    static bool name(struct call *c)                   \
+    {                                                  \
+        return predicate(c, plain, prepared, swapped); \
+    }
 PREDICATE(st_intersects, GEOSIntersects_r, GEOSPreparedIntersects_r, GEOSPreparedIntersects_r)
 PREDICATE(st_disjoint, GEOSDisjoint_r, GEOSPreparedDisjoint_r, GEOSPreparedDisjoint_r)
 PREDICATE(st_contains, GEOSContains_r, GEOSPreparedContains_r, GEOSPreparedWithin_r)
@@ -224,10 +233,19 @@ static bool is_area(const GEOSGeometry *g)
 {
     return GEOSGeom_getDimensions_r(geos, g) == 2;
 }
-static bool st_area(struct call *c) { return GEOSArea_r(geos, c->a[0].g, &c->d) == 1; }
+static bool st_area(struct call *c)
+{
+    return GEOSArea_r(geos, c->a[0].g, &c->d) == 1;
+}
 /* As PostGIS: the length of lines, the perimeter of areas, 0 of the other. */
-static bool st_length(struct call *c) { return is_area(c->a[0].g) || GEOSLength_r(geos, c->a[0].g, &c->d) == 1; }
-static bool st_perimeter(struct call *c) { return !is_area(c->a[0].g) || GEOSLength_r(geos, c->a[0].g, &c->d) == 1; }
+static bool st_length(struct call *c)
+{
+    return is_area(c->a[0].g) || GEOSLength_r(geos, c->a[0].g, &c->d) == 1;
+}
+static bool st_perimeter(struct call *c)
+{
+    return !is_area(c->a[0].g) || GEOSLength_r(geos, c->a[0].g, &c->d) == 1;
+}
 
 typedef int ordinate_f(GEOSContextHandle_t, const GEOSGeometry *, double *);
 static bool of_point(struct call *c, ordinate_f *get)
@@ -237,8 +255,14 @@ static bool of_point(struct call *c, ordinate_f *get)
     c->null = GEOSisEmpty_r(geos, c->a[0].g) == 1;
     return c->null || get(geos, c->a[0].g, &c->d) == 1;
 }
-static bool st_x(struct call *c) { return of_point(c, GEOSGeomGetX_r); }
-static bool st_y(struct call *c) { return of_point(c, GEOSGeomGetY_r); }
+static bool st_x(struct call *c)
+{
+    return of_point(c, GEOSGeomGetX_r);
+}
+static bool st_y(struct call *c)
+{
+    return of_point(c, GEOSGeomGetY_r);
+}
 static bool st_z(struct call *c)
 {
     if (GEOSHasZ_r(geos, c->a[0].g) == 1)
@@ -246,10 +270,10 @@ static bool st_z(struct call *c)
     c->null = true;
     return true;
 }
-#define EXTENT(name, function) \
-    static bool name(struct call *c) \
-    { \
-        c->null = GEOSisEmpty_r(geos, c->a[0].g) == 1; \
+#define EXTENT(name, function)                                   \
+    static bool name(struct call *c)                             \
+    {                                                            \
+        c->null = GEOSisEmpty_r(geos, c->a[0].g) == 1;           \
         return c->null || function(geos, c->a[0].g, &c->d) == 1; \
     }
 EXTENT(st_xmin, GEOSGeom_getXMin_r)
@@ -257,11 +281,26 @@ EXTENT(st_ymin, GEOSGeom_getYMin_r)
 EXTENT(st_xmax, GEOSGeom_getXMax_r)
 EXTENT(st_ymax, GEOSGeom_getYMax_r)
 
-static bool st_isempty(struct call *c) { return (c->b = GEOSisEmpty_r(geos, c->a[0].g) == 1), true; }
-static bool st_isvalid(struct call *c) { return (c->b = GEOSisValid_r(geos, c->a[0].g) == 1), true; }
-static bool st_npoints(struct call *c) { return (c->i = GEOSGetNumCoordinates_r(geos, c->a[0].g)) >= 0; }
-static bool st_numgeometries(struct call *c) { return (c->i = GEOSGetNumGeometries_r(geos, c->a[0].g)) >= 0; }
-static bool st_dimension(struct call *c) { return (c->i = GEOSGeom_getDimensions_r(geos, c->a[0].g)) >= 0; }
+static bool st_isempty(struct call *c)
+{
+    return (c->b = GEOSisEmpty_r(geos, c->a[0].g) == 1), true;
+}
+static bool st_isvalid(struct call *c)
+{
+    return (c->b = GEOSisValid_r(geos, c->a[0].g) == 1), true;
+}
+static bool st_npoints(struct call *c)
+{
+    return (c->i = GEOSGetNumCoordinates_r(geos, c->a[0].g)) >= 0;
+}
+static bool st_numgeometries(struct call *c)
+{
+    return (c->i = GEOSGetNumGeometries_r(geos, c->a[0].g)) >= 0;
+}
+static bool st_dimension(struct call *c)
+{
+    return (c->i = GEOSGeom_getDimensions_r(geos, c->a[0].g)) >= 0;
+}
 static bool st_geometrytype(struct call *c)
 {
     char *type = GEOSGeomType_r(geos, c->a[0].g);
@@ -292,8 +331,14 @@ static bool end_of(struct call *c, GEOSGeometry *(*get)(GEOSContextHandle_t, con
     c->null = GEOSGeomTypeId_r(geos, c->a[0].g) != GEOS_LINESTRING || GEOSisEmpty_r(geos, c->a[0].g) == 1;
     return c->null || (c->g = get(geos, c->a[0].g));
 }
-static bool st_startpoint(struct call *c) { return end_of(c, GEOSGeomGetStartPoint_r); }
-static bool st_endpoint(struct call *c) { return end_of(c, GEOSGeomGetEndPoint_r); }
+static bool st_startpoint(struct call *c)
+{
+    return end_of(c, GEOSGeomGetStartPoint_r);
+}
+static bool st_endpoint(struct call *c)
+{
+    return end_of(c, GEOSGeomGetEndPoint_r);
+}
 
 static bool st_point(struct call *c)
 {
@@ -380,7 +425,8 @@ static bool st_transform(struct call *c)
 {
     const char *from = c->crs && c->crs[0] ? c->crs : transforms.source;
     return from ? transform_to(c, from, c->a[1].bytes)
-                : fail("the CRS to transform from is not known: ST_Transform(geometry, 'EPSG:from', 'EPSG:to')");
+                : fail("the CRS to transform from is not known: ST_Transform(geometry, 'EPSG:from', "
+                       "'EPSG:to')");
 }
 static bool st_transform_from(struct call *c)
 {
@@ -393,7 +439,8 @@ static bool st_transform_from(struct call *c)
     return transform_to(c, from, c->a[2].bytes);
 }
 
-/* Bounds that do not meet decide all predicates without GEOS. Empty and broken geometries have none: GEOS says. */
+/* Bounds that do not meet decide all predicates without GEOS. Empty and broken geometries have none: GEOS
+ * says. */
 static bool apart(const struct column *columns, uint64_t row)
 {
     for (int i = 0; i < 2; i++) {
@@ -408,7 +455,8 @@ static bool apart(const struct column *columns, uint64_t row)
            (a->xmin > b->xmax || a->xmax < b->xmin || a->ymin > b->ymax || a->ymax < b->ymin);
 }
 
-/* Signature: result, ':', arguments. g geometry, w its bytes unparsed, d double, i integer, s text, b boolean. */
+/* Signature: result, ':', arguments. g geometry, w its bytes unparsed, d double, i integer, s text, b
+ * boolean. */
 static const struct geo_function {
     const char *name, *signature;
     geo_f *run;
@@ -489,10 +537,10 @@ static bool argument_of(char type, const struct column *column, uint64_t row, in
     }
 }
 
-static bool put_geometry(struct duck_vector *out, uint64_t row, GEOSGeometry *g)
+bool duck_geos_put(struct duck_vector *out, uint64_t row, GEOSGeometry *g)
 {
     size_t n = 0;
-    unsigned char *wkb = GEOSWKBWriter_write_r(geos, writer, g, &n);
+    unsigned char *wkb = GEOSWKBWriter_write_r(geos, duck_geos.writer, g, &n);
     if (wkb)
         duck.vector_assign_string_element_len(out, row, (const char *)wkb, n);
     GEOSFree_r(geos, wkb);
@@ -514,7 +562,7 @@ static bool put_result(char type, struct call *c, struct duck_vector *out, void 
         break;
     default:
         if (c->g)
-            good = put_geometry(out, row, c->g);
+            good = duck_geos_put(out, row, c->g);
         else if ((good = !c->buf->failed))
             duck.vector_assign_string_element_len(out, row, c->buf->data ? c->buf->data : "", c->buf->len);
     }
@@ -543,7 +591,7 @@ static void on_bind(struct duck_info *info)
         duck.destroy_expression(&first);
 }
 
-static void set_null(struct duck_vector *out, uint64_t **validity, uint64_t row)
+void duck_set_null(struct duck_vector *out, uint64_t **validity, uint64_t row)
 {
     if (!*validity) {
         duck.vector_ensure_validity_writable(out);
@@ -590,7 +638,7 @@ static void on_call(struct duck_info *info, struct duck_chunk *in, struct duck_v
         else if (good && !null)
             good = function->run(&call);
         if (null || call.null)
-            set_null(out, &nulls, row);
+            duck_set_null(out, &nulls, row);
         else if (good)
             good = put_result(function->signature[0], &call, out, data, row);
     }
@@ -604,137 +652,15 @@ static void on_call(struct duck_info *info, struct duck_chunk *in, struct duck_v
     mg_buf_fini(&buf);
 }
 
-/* ---- aggregates: WKBs are gathered, the end makes one geometry of them ---- */
-
-struct gathered {
-    struct mg_buf *wkbs; /* each behind its length */
-};
-
-static uint64_t state_size(struct duck_info *info)
-{
-    (void)info;
-    return sizeof(struct gathered);
-}
-static void state_init(struct duck_info *info, struct duck_state *state)
-{
-    (void)info;
-    ((struct gathered *)(void *)state)->wkbs = NULL;
-}
-static void state_free(struct duck_state **states, uint64_t n)
-{
-    for (uint64_t i = 0; i < n; i++) {
-        struct gathered *state = (struct gathered *)(void *)states[i];
-        if (state->wkbs)
-            mg_buf_fini(state->wkbs);
-        free(state->wkbs);
-        state->wkbs = NULL;
-    }
-}
-
-static bool gather(struct gathered *state, const void *bytes, size_t n)
-{
-    if (!state->wkbs && !(state->wkbs = calloc(1, sizeof *state->wkbs)))
-        return false;
-    mg_buf_put(state->wkbs, bytes, n);
-    return !state->wkbs->failed;
-}
-
-static void on_update(struct duck_info *info, struct duck_chunk *in, struct duck_state **states)
-{
-    struct duck_vector *vector = duck.data_chunk_get_vector(in, 0);
-    const union duck_string *strings = duck.vector_get_data(vector);
-    const uint64_t *validity = duck.vector_get_validity(vector);
-    uint64_t rows = duck.data_chunk_get_size(in);
-    for (uint64_t row = 0; row < rows; row++) {
-        struct gathered *state = (struct gathered *)(void *)states[row];
-        if (!duck_valid(validity, row))
-            continue;
-        struct mg_span wkb = duck_span(&strings[row]);
-        uint64_t len = wkb.len;
-        if (!gather(state, &len, sizeof len) || !gather(state, wkb.data, wkb.len)) {
-            duck.aggregate_function_set_error(info, "out of memory");
-            return;
-        }
-    }
-}
-
-static void on_combine(struct duck_info *info, struct duck_state **from, struct duck_state **to, uint64_t n)
-{
-    for (uint64_t i = 0; i < n; i++) {
-        const struct gathered *source = (struct gathered *)(void *)from[i];
-        struct gathered *target = (struct gathered *)(void *)to[i];
-        if (source->wkbs && !gather(target, source->wkbs->data, source->wkbs->len))
-            duck.aggregate_function_set_error(info, "out of memory");
-    }
-}
-
-/* All parts as a collection; NULL when there are none or one is broken. */
-static GEOSGeometry *collect(const struct mg_buf *wkbs, int type)
-{
-    size_t n = 0, at = 0;
-    uint64_t len;
-    for (; at < wkbs->len; at += sizeof len + len, n++)
-        memcpy(&len, wkbs->data + at, sizeof len);
-    GEOSGeometry **parts = calloc(n ? n : 1, sizeof *parts), *all = NULL;
-    size_t got = 0;
-    for (at = 0; parts && got < n; at += sizeof len + len) {
-        memcpy(&len, wkbs->data + at, sizeof len);
-        if (!parse_wkb((struct mg_span){wkbs->data + at + sizeof len, len}, &parts[got]))
-            break;
-        got++;
-    }
-    if (parts && got == n)
-        all = GEOSGeom_createCollection_r(geos, type, parts, (unsigned)n);
-    for (size_t i = 0; !all && i < got; i++)
-        GEOSGeom_destroy_r(geos, parts[i]);
-    free(parts);
-    return all;
-}
-
-typedef GEOSGeometry *aggregate_f(GEOSContextHandle_t, const GEOSGeometry *);
-static const struct geo_aggregate {
-    const char *name;
-    aggregate_f *run;
-} aggregates[] = {
-    {"st_union_agg", GEOSUnaryUnion_r},
-    {"st_extent_agg", GEOSEnvelope_r},
-    {"st_collect_agg", GEOSGeom_clone_r},
-};
-
-static void on_finalize(struct duck_info *info, struct duck_state **from, struct duck_vector *out, uint64_t n,
-                        uint64_t offset)
-{
-    const struct geo_aggregate *aggregate = duck.aggregate_function_get_extra_info(info);
-    uint64_t *nulls = NULL;
-    last_error[0] = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        const struct gathered *state = (struct gathered *)(void *)from[i];
-        if (!state->wkbs) {
-            set_null(out, &nulls, offset + i);
-            continue;
-        }
-        GEOSGeometry *all = collect(state->wkbs, GEOS_GEOMETRYCOLLECTION);
-        GEOSGeometry *one = all ? aggregate->run(geos, all) : NULL;
-        bool good = one && put_geometry(out, offset + i, one);
-        if (all)
-            GEOSGeom_destroy_r(geos, all);
-        if (one)
-            GEOSGeom_destroy_r(geos, one);
-        if (!good) {
-            char text[400];
-            snprintf(text, sizeof text, "%s: %s", aggregate->name, last_error[0] ? last_error : "GEOS could not do it");
-            duck.aggregate_function_set_error(info, text);
-            return;
-        }
-    }
-}
-
 /* ---- registration ---- */
 
 static struct duck_type *type_of(char letter)
 {
-    int id = letter == 'b' ? DUCK_BOOL : letter == 'd' ? DUCK_DOUBLE : letter == 'i' ? DUCK_BIGINT
-             : letter == 's' ? DUCK_VARCHAR : DUCK_GEOMETRY;
+    int id = letter == 'b'   ? DUCK_BOOL
+             : letter == 'd' ? DUCK_DOUBLE
+             : letter == 'i' ? DUCK_BIGINT
+             : letter == 's' ? DUCK_VARCHAR
+                             : DUCK_GEOMETRY;
     return duck.create_logical_type(id);
 }
 
@@ -769,22 +695,6 @@ static bool register_set(struct duck_con *con, size_t first)
     return good;
 }
 
-static bool register_aggregate(struct duck_con *con, const struct geo_aggregate *row)
-{
-    struct duck_aggregate *aggregate = duck.create_aggregate_function();
-    struct duck_type *type = type_of('g');
-    duck.aggregate_function_set_name(aggregate, row->name);
-    duck.aggregate_function_add_parameter(aggregate, type);
-    duck.aggregate_function_set_return_type(aggregate, type);
-    duck.aggregate_function_set_extra_info(aggregate, (void *)(uintptr_t)row, NULL);
-    duck.aggregate_function_set_functions(aggregate, state_size, state_init, on_update, on_combine, on_finalize);
-    duck.aggregate_function_set_destructor(aggregate, state_free);
-    bool good = duck.register_aggregate_function(con, aggregate) == 0;
-    duck.destroy_logical_type(&type);
-    duck.destroy_aggregate_function(&aggregate);
-    return good;
-}
-
 static bool is_first(size_t i)
 {
     for (size_t j = 0; j < i; j++)
@@ -795,22 +705,19 @@ static bool is_first(size_t i)
 
 enum mg_err duck_geo_register(struct duck_con *con, struct mg_errmsg *err)
 {
-    geos = geos ? geos : GEOS_init_r();
-    if (geos && !reader) {
-        GEOSContext_setErrorMessageHandler_r(geos, keep_error, NULL);
-        reader = GEOSWKBReader_create_r(geos);
-        writer = GEOSWKBWriter_create_r(geos);
+    struct duck_geos *g = &duck_geos;
+    if (!g->context && (g->context = GEOS_init_r())) {
+        GEOSContext_setErrorMessageHandler_r(g->context, keep_error, NULL);
+        g->reader = GEOSWKBReader_create_r(g->context);
+        g->writer = GEOSWKBWriter_create_r(g->context);
     }
-    if (!geos || !reader || !writer)
+    if (!g->context || !g->reader || !g->writer)
         return mg_err_set(err, MG_E_NOMEM, "out of memory for GEOS");
-    GEOSWKBWriter_setFlavor_r(geos, writer, GEOS_WKB_ISO);
-    GEOSWKBWriter_setOutputDimension_r(geos, writer, 3);
-    GEOSWKBWriter_setByteOrder_r(geos, writer, GEOS_WKB_NDR);
+    GEOSWKBWriter_setFlavor_r(g->context, g->writer, GEOS_WKB_ISO);
+    GEOSWKBWriter_setOutputDimension_r(g->context, g->writer, 3);
+    GEOSWKBWriter_setByteOrder_r(g->context, g->writer, GEOS_WKB_NDR);
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++)
         if (is_first(i) && !register_set(con, i))
             return mg_err_set(err, MG_E_INTERNAL, "DuckDB does not take %s", functions[i].name);
-    for (size_t i = 0; i < sizeof aggregates / sizeof *aggregates; i++)
-        if (!register_aggregate(con, &aggregates[i]))
-            return mg_err_set(err, MG_E_INTERNAL, "DuckDB does not take %s", aggregates[i].name);
-    return MG_OK;
+    return duck_geo_register_aggregates(con, err);
 }

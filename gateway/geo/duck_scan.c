@@ -1,9 +1,10 @@
 /* moon_scan(i): the rows of the i-th table that was lent, for DuckDB.
  *
- * A table function of ours over the table's own Arrow buffers: it can run twice in one statement (a self-join), and
- * only the columns that a statement uses are converted. (DuckDB's own Arrow scan is consumed once and ignores the
- * projection.) Numbers and bytes are referenced, not copied; the geometry becomes GEOMETRY, which checks each WKB.
- * Tables are borrowed for the statement. Cost: about 1 us a column for each 2,048 rows, and what the type costs. */
+ * A table function of ours over the table's own Arrow buffers: it can run twice in one statement (a
+ * self-join), and only the columns that a statement uses are converted. (DuckDB's own Arrow scan is
+ * consumed once and ignores the projection.) Numbers and bytes are referenced, not copied; the geometry
+ * becomes GEOMETRY, which checks each WKB. Tables are borrowed for the statement. Cost: about 1 us a column
+ * for each 2,048 rows, and what the type costs. */
 #include "duck.h"
 #include "table_arrow.h"
 
@@ -83,8 +84,8 @@ static const char *project(struct projection *p, const struct mg_table *table, s
         p->schema_list[i] = &p->schemas[i];
         p->array_list[i] = &p->arrays[i];
     }
-    p->schema = (struct ArrowSchema){.format = "+s", .n_children = (int64_t)n, .children = p->schema_list,
-                                     .release = keep_schema};
+    p->schema = (struct ArrowSchema){
+        .format = "+s", .n_children = (int64_t)n, .children = p->schema_list, .release = keep_schema};
     return NULL;
 }
 
@@ -101,8 +102,8 @@ static const char *convert_types(struct projection *p)
 }
 
 /* Rows first … first + n of a batch as a chunk. */
-static const char *convert_rows(struct projection *p, const struct mg_table *table, size_t batch, int64_t first,
-                                int64_t n, struct duck_chunk **out)
+static const char *convert_rows(struct projection *p, const struct mg_table *table, size_t batch,
+                                int64_t first, int64_t n, struct duck_chunk **out)
 {
     static char why[300];
     const struct ArrowArray *from = &table->batches[batch];
@@ -113,8 +114,12 @@ static const char *convert_rows(struct projection *p, const struct mg_table *tab
         p->arrays[i].null_count = p->arrays[i].null_count == 0 ? 0 : -1;
         p->arrays[i].release = keep_array;
     }
-    p->array = (struct ArrowArray){.length = n, .n_buffers = 1, .buffers = (const void *[]){NULL},
-                                   .n_children = (int64_t)p->n, .children = p->array_list, .release = keep_array};
+    p->array = (struct ArrowArray){.length = n,
+                                   .n_buffers = 1,
+                                   .buffers = (const void *[]){NULL},
+                                   .n_children = (int64_t)p->n,
+                                   .children = p->array_list,
+                                   .release = keep_array};
     struct duck_error *error = duck.data_chunk_from_arrow(lent.con, &p->array, p->types, out);
     if (!error)
         return NULL;
@@ -203,7 +208,8 @@ static void on_init(struct duck_info *info)
     size_t used = 0;
     for (uint64_t i = 0; !why && i < n; i++) {
         uint64_t column = duck.init_get_column_index(info, i);
-        if (column < (uint64_t)table->schema.n_children) /* not the row's number, which stands for no column */
+        if (column <
+            (uint64_t)table->schema.n_children) /* not the row's number, which stands for no column */
             columns[used++] = (int)column;
     }
     if (!why) {
@@ -243,7 +249,8 @@ static void on_scan(struct duck_info *info, struct duck_chunk *out)
             return;
         }
         for (size_t i = 0; i < scan->projection.n; i++)
-            duck.vector_reference_vector(duck.data_chunk_get_vector(out, i), duck.data_chunk_get_vector(chunk, i));
+            duck.vector_reference_vector(duck.data_chunk_get_vector(out, i),
+                                         duck.data_chunk_get_vector(chunk, i));
         duck.destroy_data_chunk(&chunk);
     }
     duck.data_chunk_set_size(out, (uint64_t)n);

@@ -1,8 +1,8 @@
 /* Running a statement: views over the tables, values for its parameters, its rows as a table.
  *
- * All of it happens in a transaction that is rolled back, so that nothing outlives the statement, and only what reads
- * is run. Rows stream out of DuckDB 2,048 at a time and become the batches of the result as they come. Cost: 0.3 to
- * 0.5 ms beside the statement's own. */
+ * All of it happens in a transaction that is rolled back, so that nothing outlives the statement, and only
+ * what reads is run. Rows stream out of DuckDB 2,048 at a time and become the batches of the result as they
+ * come. Cost: 0.3 to 0.5 ms beside the statement's own. */
 #include "duck.h"
 #include "table_arrow.h"
 
@@ -54,8 +54,10 @@ static enum mg_err make_views(struct duck_con *con, const struct mg_sql_query *q
 
 static int type_of(enum mg_sql_kind kind)
 {
-    return kind == MG_SQL_BOOL ? DUCK_BOOL : kind == MG_SQL_INT ? DUCK_BIGINT
-           : kind == MG_SQL_DOUBLE ? DUCK_DOUBLE : DUCK_VARCHAR;
+    return kind == MG_SQL_BOOL     ? DUCK_BOOL
+           : kind == MG_SQL_INT    ? DUCK_BIGINT
+           : kind == MG_SQL_DOUBLE ? DUCK_DOUBLE
+                                   : DUCK_VARCHAR;
 }
 
 static struct duck_value *scalar_of(const struct mg_sql_value *v)
@@ -89,7 +91,8 @@ static bool common_kind(const struct mg_sql_value *list, enum mg_sql_kind *out)
     enum mg_sql_kind kind = MG_SQL_NULL;
     for (size_t i = 0; i < list->n_items; i++) {
         enum mg_sql_kind next = list->items[i].kind;
-        bool numbers = (kind == MG_SQL_INT || kind == MG_SQL_DOUBLE) && (next == MG_SQL_INT || next == MG_SQL_DOUBLE);
+        bool numbers =
+            (kind == MG_SQL_INT || kind == MG_SQL_DOUBLE) && (next == MG_SQL_INT || next == MG_SQL_DOUBLE);
         if (next == MG_SQL_LIST)
             return false;
         if (next == MG_SQL_NULL || next == kind)
@@ -129,19 +132,22 @@ static struct duck_value *list_of(const struct mg_sql_value *v)
     return list;
 }
 
-static enum mg_err bind_one(struct duck_statement *statement, uint64_t index, const struct mg_sql_param *param,
-                            struct mg_errmsg *err)
+static enum mg_err bind_one(struct duck_statement *statement, uint64_t index,
+                            const struct mg_sql_param *param, struct mg_errmsg *err)
 {
-    struct duck_value *value = param->value.kind == MG_SQL_LIST ? list_of(&param->value) : scalar_of(&param->value);
+    struct duck_value *value =
+        param->value.kind == MG_SQL_LIST ? list_of(&param->value) : scalar_of(&param->value);
     if (!value)
-        return mg_err_set(err, MG_E_ARGUMENT, "$%.60s: expected a value, or a list of at most %d values of one kind",
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "$%.60s: expected a value, or a list of at most %d values of one kind",
                           param->name, MAX_LIST);
     int failed = duck.bind_value(statement, index, value);
     duck.destroy_value(&value);
     return failed ? duck_fail(duck.prepare_error(statement), err) : MG_OK;
 }
 
-static enum mg_err bind_all(struct duck_statement *statement, const struct mg_sql_query *query, struct mg_errmsg *err)
+static enum mg_err bind_all(struct duck_statement *statement, const struct mg_sql_query *query,
+                            struct mg_errmsg *err)
 {
     uint64_t n = duck.nparams(statement);
     enum mg_err code = MG_OK;
@@ -170,8 +176,8 @@ static enum mg_err bind_all(struct duck_statement *statement, const struct mg_sq
 
 /* ---- the statement ---- */
 
-static enum mg_err prepare(struct duck_con *con, const struct mg_sql_query *query, struct duck_statement **out,
-                           struct mg_errmsg *err)
+static enum mg_err prepare(struct duck_con *con, const struct mg_sql_query *query,
+                           struct duck_statement **out, struct mg_errmsg *err)
 {
     struct duck_statements *all = NULL;
     char *text = strndup(query->text.data ? query->text.data : "", query->text.len);
@@ -188,7 +194,8 @@ static enum mg_err prepare(struct duck_con *con, const struct mg_sql_query *quer
     if (code == MG_OK) {
         int type = duck.prepared_statement_type(*out);
         if (type != DUCK_SELECT && type != DUCK_EXPLAIN)
-            code = mg_err_set(err, MG_E_SQL, "a statement only reads: write one SELECT (also with, values, from …)");
+            code = mg_err_set(err, MG_E_SQL,
+                              "a statement only reads: write one SELECT (also with, values, from …)");
     }
     if (all)
         duck.destroy_extracted(&all);
@@ -245,7 +252,8 @@ static char *plain_crs(const char *text)
     OGRSpatialReferenceH crs = NULL;
     if (!text || !text[0])
         return NULL;
-    if (strncmp(text, "EPSG:", 5) == 0 || strncmp(text, "OGC:", 4) == 0 || mg_crs_parse(text, &crs, NULL) != MG_OK)
+    if (strncmp(text, "EPSG:", 5) == 0 || strncmp(text, "OGC:", 4) == 0 ||
+        mg_crs_parse(text, &crs, NULL) != MG_OK)
         return strdup(text);
     bool fits = mg_crs_text(crs, known, sizeof known);
     OSRRelease(crs);
@@ -256,7 +264,8 @@ static enum mg_err read_columns(struct answer *a, struct mg_errmsg *err)
 {
     size_t n = duck.column_count(&a->result), got = 0;
     if (n == 0 || n > MAX_COLUMNS)
-        return mg_err_set(err, MG_E_SQL, "the statement gives %zu columns; expected 1 to %d", n, MAX_COLUMNS);
+        return mg_err_set(err, MG_E_SQL, "the statement gives %zu columns; expected 1 to %d", n,
+                          MAX_COLUMNS);
     char **names = calloc(n, sizeof *names);
     struct duck_type **types = calloc(n, sizeof *types);
     enum mg_err code = names && types ? MG_OK : mg_err_set(err, MG_E_NOMEM, "out of memory");
@@ -273,7 +282,8 @@ static enum mg_err read_columns(struct answer *a, struct mg_errmsg *err)
     }
     if (code == MG_OK) {
         a->options = duck.result_get_arrow_options(&a->result);
-        struct duck_error *error = duck.to_arrow_schema(a->options, types, (const char **)names, n, &a->schema);
+        struct duck_error *error =
+            duck.to_arrow_schema(a->options, types, (const char **)names, n, &a->schema);
         if (error) {
             code = duck_fail(duck.error_data_message(error), err);
             duck.destroy_error_data(&error);
@@ -329,14 +339,16 @@ static enum mg_err read_rows(struct answer *a, const struct mg_sql_query *query,
         duck.destroy_data_chunk(&chunk);
         rows += (int64_t)n;
         if (code == MG_OK && query->max_rows && rows > query->max_rows)
-            code = mg_err_set(err, MG_E_UDF_OUTPUT, "the result has more than %lld rows: aggregate, or add a limit",
+            code = mg_err_set(err, MG_E_UDF_OUTPUT,
+                              "the result has more than %lld rows: aggregate, or add a limit",
                               (long long)query->max_rows);
         if (code == MG_OK && query->max_bytes) {
             struct mg_table one = {.schema = a->schema, .batches = &a->batches[a->n - 1], .n_batches = 1};
             bytes += table_bytes(&one);
             if (bytes > query->max_bytes)
-                code = mg_err_set(err, MG_E_UDF_MEMORY, "the result is larger than the %zu MB that are left",
-                                  query->max_bytes >> 20);
+                code =
+                    mg_err_set(err, MG_E_UDF_MEMORY, "the result is larger than the %zu MB that are left",
+                               query->max_bytes >> 20);
         }
     }
     return code;
@@ -357,8 +369,8 @@ static const char *shared_crs(const struct mg_sql_query *query)
     return found ? found : "EPSG:4326";
 }
 
-/* The CRS of a geometry that was computed: that of the tables which it can have come from. A statement that also
- * transforms does not show which of its CRSs a column is in, unless there is only one. */
+/* The CRS of a geometry that was computed: that of the tables which it can have come from. A statement that
+ * also transforms does not show which of its CRSs a column is in, unless there is only one. */
 static enum mg_err computed_crs(const struct mg_sql_query *query, const char *column, const char **out,
                                 struct mg_errmsg *err)
 {
@@ -367,10 +379,11 @@ static enum mg_err computed_crs(const struct mg_sql_query *query, const char *co
         if (strcmp(found, duck_geo_target(i)) != 0)
             found = NULL;
     if (!found)
-        return mg_err_set(err, MG_E_NO_CRS,
-                          "%.60s: its CRS is not known, as the statement reads or makes several: say which one it is "
-                          "in with ST_SetCRS(…, 'EPSG:…') AS %.60s",
-                          column, column);
+        return mg_err_set(
+            err, MG_E_NO_CRS,
+            "%.60s: its CRS is not known, as the statement reads or makes several: say which one it is "
+            "in with ST_SetCRS(…, 'EPSG:…') AS %.60s",
+            column, column);
     *out = found;
     return MG_OK;
 }
@@ -435,6 +448,7 @@ enum mg_err mg_sql_run(const struct mg_sql_query *query, struct mg_table **out, 
     /* A failed statement has ended its transaction itself only where DuckDB lost it as a whole. */
     enum mg_err ended = duck_do(con, "ROLLBACK", NULL);
     return code == MG_OK && ended != MG_OK
-               ? (mg_table_unref(out), mg_err_set(err, MG_E_INTERNAL, "DuckDB does not end its transaction"))
+               ? (mg_table_unref(out),
+                  mg_err_set(err, MG_E_INTERNAL, "DuckDB does not end its transaction"))
                : code;
 }

@@ -1,9 +1,9 @@
 /* A table as GeoParquet 1.1, written by DuckDB.
  *
- * DuckDB's own GeoParquet is 1.0 without a CRS, so that the geometry goes in as plain bytes (WKB), beside it a struct
- * column `bbox` that readers prune by (the covering), and the `geo` metadata is ours: version, encoding, geometry
- * types, bounds, the CRS as PROJJSON. The bbox column is made here, in the pass that finds the types and bounds for the
- * metadata. Spec: https://geoparquet.org/releases/v1.1.0/ */
+ * DuckDB's own GeoParquet is 1.0 without a CRS, so that the geometry goes in as plain bytes (WKB), beside
+ * it a struct column `bbox` that readers prune by (the covering), and the `geo` metadata is ours: version,
+ * encoding, geometry types, bounds, the CRS as PROJJSON. The bbox column is made here, in the pass that
+ * finds the types and bounds for the metadata. Spec: https://geoparquet.org/releases/v1.1.0/ */
 #include "duck.h"
 #include "table_arrow.h"
 
@@ -83,8 +83,8 @@ static bool make_bbox_schema(struct ArrowSchema *out, const char *name)
 }
 
 /* Boxes of a batch's geometries. Null and empty ones have a null box. */
-static enum mg_err make_boxes(const struct mg_table *table, size_t batch, struct ArrowArray *out, struct summary *s,
-                              struct mg_errmsg *err)
+static enum mg_err make_boxes(const struct mg_table *table, size_t batch, struct ArrowArray *out,
+                              struct summary *s, struct mg_errmsg *err)
 {
     int64_t n = table->batches[batch].length;
     size_t bytes = (size_t)(n ? n : 1) * sizeof(double);
@@ -126,8 +126,8 @@ static enum mg_err make_boxes(const struct mg_table *table, size_t batch, struct
     return code;
 }
 
-static enum mg_err cover(const struct mg_table *table, const char *bbox, struct covered *c, struct summary *s,
-                         struct mg_errmsg *err)
+static enum mg_err cover(const struct mg_table *table, const char *bbox, struct covered *c,
+                         struct summary *s, struct mg_errmsg *err)
 {
     size_t n = (size_t)table->schema.n_children, n_batches = table->n_batches;
     *c = (struct covered){.table = *table};
@@ -178,10 +178,12 @@ static void put_crs(const char *crs, struct mg_buf *out)
         OSRRelease(parsed);
 }
 
-static void put_metadata(const struct mg_table *table, const char *bbox, const struct summary *s, struct mg_buf *out)
+static void put_metadata(const struct mg_table *table, const char *bbox, const struct summary *s,
+                         struct mg_buf *out)
 {
-    static const char *const names[] = {"",           "Point",           "LineString",   "Polygon",
-                                        "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection"};
+    static const char *const names[] = {
+        "",           "Point",           "LineString",   "Polygon",
+        "MultiPoint", "MultiLineString", "MultiPolygon", "GeometryCollection"};
     const char *name = table->schema.children[table->geometry]->name, *comma = "";
     mg_buf_str(out, "{\"version\":\"1.1.0\",\"primary_column\":");
     mg_buf_json_string(out, name, strlen(name));
@@ -227,8 +229,8 @@ static void name_bbox(const struct mg_table *table, char out[64])
     }
 }
 
-/* A null in a column of fixed-size lists is written as one with elements, which no reader takes; as a list of any size
- * it is right. */
+/* A null in a column of fixed-size lists is written as one with elements, which no reader takes; as a list
+ * of any size it is right. */
 static void put_list_casts(struct mg_buf *out, const struct mg_table *table)
 {
     const char *before = " REPLACE (", *after = "";
@@ -247,8 +249,9 @@ static void put_list_casts(struct mg_buf *out, const struct mg_table *table)
     mg_buf_str(out, after);
 }
 
-static enum mg_err copy(struct duck_con *con, const struct mg_table *table, const struct mg_sql_parquet *options,
-                        struct mg_span geo, struct mg_buf *out, struct mg_errmsg *err)
+static enum mg_err copy(struct duck_con *con, const struct mg_table *table,
+                        const struct mg_sql_parquet *options, struct mg_span geo, struct mg_buf *out,
+                        struct mg_errmsg *err)
 {
     const struct mg_sql_table lent = {"", table};
     const char *compression = options->compression ? options->compression : "snappy";
@@ -281,8 +284,8 @@ static enum mg_err copy(struct duck_con *con, const struct mg_table *table, cons
     return code;
 }
 
-enum mg_err mg_sql_to_parquet(const struct mg_table *table, const struct mg_sql_parquet *options, struct mg_buf *out,
-                              struct mg_errmsg *err)
+enum mg_err mg_sql_to_parquet(const struct mg_table *table, const struct mg_sql_parquet *options,
+                              struct mg_buf *out, struct mg_errmsg *err)
 {
     struct duck_con *con;
     struct covered covered;

@@ -1,8 +1,8 @@
 /* moon.sql and moon.file (lua/moon/sql.lua): a statement over tables, rasters and files.
  *
- * Values are sorted by what they are: tables and rasters become views, the rest parameters. A file is named by the
- * author and read by its path, which only here is known: what DuckDB says of the path is said of the name. All memory
- * of a call is userdata, so that an error leaks nothing. */
+ * Values are sorted by what they are: tables and rasters become views, the rest parameters. A file is named
+ * by the author and read by its path, which only here is known: what DuckDB says of the path is said of the
+ * name. All memory of a call is userdata, so that an error leaks nothing. */
 #include "vm.h"
 
 #include "moongate/sql.h"
@@ -69,7 +69,8 @@ static const char *file_name(lua_State *L, int index)
     return name;
 }
 
-/* The path of a file of the organisation, as the kernel found it beneath its folders. `keep` (a table) holds it. */
+/* The path of a file of the organisation, as the kernel found it beneath its folders. `keep` (a table)
+ * holds it. */
 static struct mg_span path_of(lua_State *L, struct statement *s, const char *name, int keep)
 {
     struct mg_vm *vm = vm_of(L);
@@ -107,7 +108,9 @@ static int l_file(lua_State *L)
     vm_check(L, "file", mg_files_gdal_path(name, path, sizeof path, &why), &why);
     if (strncmp(name, "http://", 7) == 0 || strncmp(name, "https://", 8) == 0)
         vm_raise(L, MG_E_ARGUMENT,
-                 "file: %.200s: SQL reads fd:// and /mnt/cache; remote files cannot be read by it in this version", name);
+                 "file: %.200s: SQL reads fd:// and /mnt/cache; remote files cannot be read by it in this "
+                 "version",
+                 name);
     lua_createtable(L, 0, 1);
     lua_pushvalue(L, 1);
     lua_setfield(L, -2, "name");
@@ -166,10 +169,12 @@ static void bad_value(lua_State *L, const char *name, int index)
 {
     char what[80];
     snprintf(what, sizeof what, "sql: $%.60s", name);
-    vm_bad(L, what, "a number, text, boolean, geometry, moon.file, a list of those, a table or a raster", index);
+    vm_bad(L, what, "a number, text, boolean, geometry, moon.file, a list of those, a table or a raster",
+           index);
 }
 
-static void list_of(lua_State *L, struct statement *s, const char *name, int index, int keep, struct mg_sql_value *out)
+static void list_of(lua_State *L, struct statement *s, const char *name, int index, int keep,
+                    struct mg_sql_value *out)
 {
     size_t n = lua_objlen(L, index), members = 0;
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1))
@@ -226,7 +231,11 @@ static struct mg_table *pixels_of(lua_State *L, struct statement *s, const struc
         char name[32];
         snprintf(name, sizeof name, "band%d", c - 1);
         bool named = c >= 2 && r->names && r->names[c - 2];
-        columns[c] = mg_table_builder_column(builder, c == 0 ? "x" : c == 1 ? "y" : named ? r->names[c - 2] : name,
+        columns[c] = mg_table_builder_column(builder,
+                                             c == 0   ? "x"
+                                             : c == 1 ? "y"
+                                             : named  ? r->names[c - 2]
+                                                      : name,
                                              MG_COL_DOUBLE);
         made = columns[c] >= 0;
     }
@@ -244,8 +253,9 @@ static struct mg_table *pixels_of(lua_State *L, struct statement *s, const struc
         mg_table_builder_row(builder);
     }
     struct mg_table *table = NULL;
-    enum mg_err code = made ? mg_table_builder_finish(&builder, &table, &why)
-                            : mg_err_set(&why, MG_E_ARGUMENT, "a raster whose bands have one name, or are named x or y");
+    enum mg_err code =
+        made ? mg_table_builder_finish(&builder, &table, &why)
+             : mg_err_set(&why, MG_E_ARGUMENT, "a raster whose bands have one name, or are named x or y");
     mg_table_builder_free(&builder);
     vm_check(L, "sql", code, &why);
     s->made[s->n_tables] = table;
@@ -314,7 +324,9 @@ static void fail(lua_State *L, const struct statement *s, enum mg_err code, cons
     const char *said = text->data ? text->data : "";
     bool scheme = code == MG_E_FORBIDDEN || strstr(said, "fd:") || strstr(said, "httpfs");
     vm_raise(L, code, "sql: %s%s", said,
-             scheme && s->n_files == 0 ? "; name a file with a parameter: read_csv($f), { f = moon.file(\"fd://…\") }" : "");
+             scheme && s->n_files == 0
+                 ? "; name a file with a parameter: read_csv($f), { f = moon.file(\"fd://…\") }"
+                 : "");
 }
 
 /* sql(text [, values]) -> table */
@@ -333,8 +345,11 @@ static int l_sql(lua_State *L)
     if (lua_istable(L, 2))
         take_values(L, s, 2, 4);
     size_t left = vm->extern_limit > vm->extern_bytes ? vm->extern_limit - vm->extern_bytes : 1;
-    struct mg_sql_query query = {.params = s->params, .n_params = s->n_params, .tables = s->tables,
-                                 .n_tables = s->n_tables, .max_bytes = left};
+    struct mg_sql_query query = {.params = s->params,
+                                 .n_params = s->n_params,
+                                 .tables = s->tables,
+                                 .n_tables = s->n_tables,
+                                 .max_bytes = left};
     query.text.data = lua_tolstring(L, 1, &query.text.len);
     enum mg_err code = mg_sql_run(&query, &table, &why);
     if (code != MG_OK)

@@ -80,7 +80,8 @@ static struct mg_table *points(int64_t n, const char *crs)
         mg_table_builder_set(builder, 0, &(struct mg_cell){.type = MG_CELL_INT, .i = i});
         mg_table_builder_set(builder, 1, &(struct mg_cell){.type = MG_CELL_STRING, .s = mg_span(name)});
         if (i % 7)
-            mg_table_builder_set(builder, 2, &(struct mg_cell){.type = MG_CELL_BINARY, .s = {wkb.data, wkb.len}});
+            mg_table_builder_set(builder, 2,
+                                 &(struct mg_cell){.type = MG_CELL_BINARY, .s = {wkb.data, wkb.len}});
         mg_table_builder_row(builder);
     }
     assert_int_equal(mg_table_builder_finish(&builder, &table, NULL), MG_OK);
@@ -94,21 +95,25 @@ static void test_reads(void **state)
     static const struct {
         const char *sql, *wanted, *sentence;
     } rows[] = {
-        {"select i, name from t where i in (3, 4999) order by i", "3|\"the name of row 3\"\n4999|\"the name of row 4999\"",
-         "rows of the first and the last slice"},
+        {"select i, name from t where i in (3, 4999) order by i",
+         "3|\"the name of row 3\"\n4999|\"the name of row 4999\"", "rows of the first and the last slice"},
         {"select count(*) from t", "5000", "no column at all"},
         {"select sum(a.i) from t a join t b on a.i = b.i", "12497500", "a table twice in one statement"},
         {"select count(geometry), count(*) from t", "4285|5000", "nulls"},
         {"select max(st_y(geometry)) from t", "9998", "the geometry alone"},
-        {"select name, name as n2 from t where i = 1", "\"the name of row 1\"|\"the name of row 1\"", "a column twice"},
+        {"select name, name as n2 from t where i = 1", "\"the name of row 1\"|\"the name of row 1\"",
+         "a column twice"},
         {"select i from t where i < 0", "", "no rows"},
-        {"with recursive r(n) as (select 1 union all select n + 1 from r where n < 4) select sum(n) from r", "10", "with"},
+        {"with recursive r(n) as (select 1 union all select n + 1 from r where n < 4) select sum(n) from r",
+         "10", "with"},
         {"values (1, 'a'), (2, null)", "1|\"a\"\n2|null", "values"},
         {"from t select i limit 1 offset 4097", "4097", "from first"},
-        {"select * from \"an \"\"odd\"\" name\"", "0|\"the name of row 0\"|null\n1|\"the name of row 1\"|POINT(1 2)",
+        {"select * from \"an \"\"odd\"\" name\"",
+         "0|\"the name of row 0\"|null\n1|\"the name of row 1\"|POINT(1 2)",
          "a name that has to be quoted"},
         {"select 1 as a, 2 as a, 3 as a", "1|2|3", "columns of one name"},
-        {"select date '2020-02-29', timestamptz '2020-02-29 01:00:00+02', 1.25::decimal(9,2), [1, null], {'k': 'v'}",
+        {"select date '2020-02-29', timestamptz '2020-02-29 01:00:00+02', 1.25::decimal(9,2), [1, null], "
+         "{'k': 'v'}",
          "\"2020-02-29\"|\"2020-02-28T23:00:00Z\"|1.25|[1,null]|{\"k\":\"v\"}", "types"},
         {"select -- a comment; with a semicolon\n ';' as s", "\";\"", "semicolons that end nothing"},
         {"select 1;", "1", "one that ends it"},
@@ -119,8 +124,8 @@ static void test_reads(void **state)
     hollow.n_batches = 0;
     const struct mg_sql_table tables[] = {{"t", t}, {"an \"odd\" name", odd}, {"e", &hollow}};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-        expect(&(struct mg_sql_query){.text = mg_span(rows[i].sql), .tables = tables, .n_tables = 3}, rows[i].wanted,
-               rows[i].sentence);
+        expect(&(struct mg_sql_query){.text = mg_span(rows[i].sql), .tables = tables, .n_tables = 3},
+               rows[i].wanted, rows[i].sentence);
     mg_table_unref(&t);
     mg_table_unref(&odd);
     mg_table_unref(&none);
@@ -131,12 +136,16 @@ static void test_types(void **state)
 {
     (void)state;
     static const char all[] =
-        "select i, case when i % 5 > 0 then i % 250 end::utinyint u8, (i - 2500)::smallint i16, i::uinteger u32, i::ubigint u64, "
-        "i::hugeint huge, i / 7.0::float f, case when i % 3 > 0 then i / 3.0 end d, i % 2 = 0 b, (i / 8.0)::decimal(18,3) dc, "
+        "select i, case when i % 5 > 0 then i % 250 end::utinyint u8, (i - 2500)::smallint i16, "
+        "i::uinteger u32, i::ubigint u64, "
+        "i::hugeint huge, i / 7.0::float f, case when i % 3 > 0 then i / 3.0 end d, i % 2 = 0 b, (i / "
+        "8.0)::decimal(18,3) dc, "
         "case when i % 4 > 0 then 'text that is long ' || i end s, 'x' || i short, ('b' || i)::blob bin, "
         "date '2020-01-01' + i::int da, timestamp '2020-01-01' + interval (i) minute ts, "
-        "timestamptz '2020-01-01 00:00:00+00' + interval (i) second tz, time '00:00:00' + interval (i) second ti, "
-        "case when i % 6 > 0 then range(i % 4) end li, {'a': i, 'b': case when i % 2 > 0 then 'c' || i end} st, "
+        "timestamptz '2020-01-01 00:00:00+00' + interval (i) second tz, time '00:00:00' + interval (i) "
+        "second ti, "
+        "case when i % 6 > 0 then range(i % 4) end li, {'a': i, 'b': case when i % 2 > 0 then 'c' || i "
+        "end} st, "
         "[i, i + 1, i + 2]::bigint[3] fl, map {'k' || i: i} ma, "
         "(['r', 'g', 'b'])[1 + i % 3]::enum('r', 'g', 'b') en, [{'x': [i]}] nested, null nu "
         "from range(5000) r(i)";
@@ -156,13 +165,16 @@ static void test_types(void **state)
     behind.rows -= 100;
     const struct mg_sql_table tables[] = {{"a", first}, {"b", whole}, {"c", &behind}};
     char made[4096];
-    snprintf(made, sizeof made, "with q as (%s) select (select count(*) from (select * from a except select * from q)), "
+    snprintf(made, sizeof made,
+             "with q as (%s) select (select count(*) from (select * from a except select * from q)), "
              "(select count(*) from (select * exclude (en) from b except select * exclude (en) from q)), "
              "(select count(*) from (select en::text from b except all select en::text from q)), "
-             "(select count(*) from (select * exclude (en) from c except select * exclude (en) from q where i >= 100)), "
-             "(select sum(i) from c), (select count(li) from c)", all);
-    expect(&(struct mg_sql_query){.text = mg_span(made), .tables = tables, .n_tables = 3}, "0|0|0|0|12492550|4083",
-           "all types, whole, sliced and behind an offset");
+             "(select count(*) from (select * exclude (en) from c except select * exclude (en) from q "
+             "where i >= 100)), "
+             "(select sum(i) from c), (select count(li) from c)",
+             all);
+    expect(&(struct mg_sql_query){.text = mg_span(made), .tables = tables, .n_tables = 3},
+           "0|0|0|0|12492550|4083", "all types, whole, sliced and behind an offset");
     mg_table_unref(&first);
     mg_table_unref(&whole);
     free(order);
@@ -193,7 +205,8 @@ static void test_refusals(void **state)
         {"install httpfs", MG_E_SQL, "only reads", "no extensions"},
         {"load 'x.so'", MG_E_SQL, "only reads", "none from files"},
         {"copy (select 1) to '/tmp/moongate-evil.csv'", MG_E_FORBIDDEN, "", "no files are written"},
-        {"select * from read_csv('/etc/passwd')", MG_E_FORBIDDEN, "/etc/passwd", "foreign files are not read"},
+        {"select * from read_csv('/etc/passwd')", MG_E_FORBIDDEN, "/etc/passwd",
+         "foreign files are not read"},
         {"select * from '/etc/passwd'", MG_E_SQL, "", "not by their bare name"},
         {"select * from read_text('/proc/self/environ')", MG_E_FORBIDDEN, "", "nor the process"},
         {"select * from glob('/etc/*')", MG_E_FORBIDDEN, "", "folders are not listed"},
@@ -206,9 +219,10 @@ static void test_refusals(void **state)
         {"select st_geomfromtext('POINT(')", MG_E_SQL, "st_geomfromtext", "what GEOS says"},
         {"select st_x(st_makeenvelope(0, 0, 1, 1))", MG_E_SQL, "no point", "a geometry of another kind"},
         {"select error('mine')", MG_E_SQL, "mine", "an error of the author's own"},
-        {"select count(*) from (select range r, hash(range) h from range(50000000) order by h)", MG_E_UDF_MEMORY, "memory",
-         "too much memory"},
-        {"select st_transform(geometry, 'EPSG:4326') g from t", MG_E_NO_CRS, "ST_SetCRS", "a CRS that cannot be known"},
+        {"select count(*) from (select range r, hash(range) h from range(50000000) order by h)",
+         MG_E_UDF_MEMORY, "memory", "too much memory"},
+        {"select st_transform(geometry, 'EPSG:4326') g from t", MG_E_NO_CRS, "ST_SetCRS",
+         "a CRS that cannot be known"},
         {"select st_transform(geometry, 'nonsense') g from t", MG_E_SQL, "nonsense", "a CRS that is none"},
     };
     struct mg_table *t = points(3, "EPSG:3857");
@@ -216,8 +230,9 @@ static void test_refusals(void **state)
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct mg_errmsg why = {""};
         struct mg_table *table = NULL;
-        enum mg_err code = mg_sql_run(&(struct mg_sql_query){.text = mg_span(rows[i].sql), .tables = tables, .n_tables = 1},
-                                      &table, &why);
+        enum mg_err code = mg_sql_run(
+            &(struct mg_sql_query){.text = mg_span(rows[i].sql), .tables = tables, .n_tables = 1}, &table,
+            &why);
         if (code != rows[i].err || !strstr(why.text, rows[i].says) || table)
             fail_msg("%s: %s gave %s: %s", rows[i].sentence, rows[i].sql, mg_err_name(code), why.text);
     }
@@ -225,7 +240,8 @@ static void test_refusals(void **state)
     /* The statement after a failed one is not harmed, and finds nothing of those before. */
     expect(&(struct mg_sql_query){.text = MG_SPAN("select 1")}, "1", "after failures");
     struct mg_table *table = NULL;
-    assert_int_equal(mg_sql_run(&(struct mg_sql_query){.text = MG_SPAN("select * from t")}, &table, NULL), MG_E_SQL);
+    assert_int_equal(mg_sql_run(&(struct mg_sql_query){.text = MG_SPAN("select * from t")}, &table, NULL),
+                     MG_E_SQL);
     mg_table_unref(&t);
 }
 
@@ -235,8 +251,11 @@ static void test_parameters(void **state)
     struct mg_buf wkb;
     mg_buf_init(&wkb, 0);
     mg_wkb_point(1, 2.5, &wkb);
-    const struct mg_sql_value numbers[] = {{.kind = MG_SQL_INT, .i = 1}, {.kind = MG_SQL_NULL}, {.kind = MG_SQL_DOUBLE, .d = 2.5}},
-                              mixed[] = {{.kind = MG_SQL_INT, .i = 1}, {.kind = MG_SQL_STRING, .s = MG_SPAN("x")}};
+    const struct mg_sql_value numbers[] = {{.kind = MG_SQL_INT, .i = 1},
+                                           {.kind = MG_SQL_NULL},
+                                           {.kind = MG_SQL_DOUBLE, .d = 2.5}},
+                              mixed[] = {{.kind = MG_SQL_INT, .i = 1},
+                                         {.kind = MG_SQL_STRING, .s = MG_SPAN("x")}};
     const struct {
         const char *sql;
         struct mg_sql_value value;
@@ -245,14 +264,23 @@ static void test_parameters(void **state)
     } rows[] = {
         {"select $v + 1", {.kind = MG_SQL_INT, .i = 41}, "42", "a whole number"},
         {"select $v::double", {.kind = MG_SQL_DOUBLE, .d = 0.1}, "0.1", "a number"},
-        {"select $v || '!'", {.kind = MG_SQL_STRING, .s = MG_SPAN("it's")}, "\"it's!\"", "text with a quote"},
+        {"select $v || '!'",
+         {.kind = MG_SQL_STRING, .s = MG_SPAN("it's")},
+         "\"it's!\"",
+         "text with a quote"},
         {"select length($v)", {.kind = MG_SQL_STRING, .s = MG_SPAN("")}, "0", "no text"},
         {"select not $v", {.kind = MG_SQL_BOOL, .b = true}, "false", "a boolean"},
         {"select $v is null", {.kind = MG_SQL_NULL}, "true", "null"},
         {"select $v + $v", {.kind = MG_SQL_INT, .i = 2}, "4", "one parameter twice"},
-        {"select list_sum($v)", {.kind = MG_SQL_LIST, .items = numbers, .n_items = 3}, "3.5", "a list with null"},
+        {"select list_sum($v)",
+         {.kind = MG_SQL_LIST, .items = numbers, .n_items = 3},
+         "3.5",
+         "a list with null"},
         {"select len($v)", {.kind = MG_SQL_LIST}, "0", "an empty list"},
-        {"select len($v)", {.kind = MG_SQL_LIST, .items = mixed, .n_items = 2}, NULL, "a list of two kinds"},
+        {"select len($v)",
+         {.kind = MG_SQL_LIST, .items = mixed, .n_items = 2},
+         NULL,
+         "a list of two kinds"},
         {"select st_y($v)", {.kind = MG_SQL_WKB, .s = {wkb.data, wkb.len}}, "2.5", "a geometry"},
         {"select 1", {.kind = MG_SQL_INT, .i = 1}, NULL, "a value that nobody asked for"},
         {"select $w", {.kind = MG_SQL_INT, .i = 1}, NULL, "a value of another name"},
@@ -295,22 +323,27 @@ static void test_geometry(void **state)
         {"st_touches(st_makeenvelope(0,0,1,1), st_makeenvelope(1,0,2,1))", "true"},
         {"st_crosses(st_geomfromtext('LINESTRING(-1 .5,2 .5)'), st_makeenvelope(0,0,1,1))", "true"},
         {"st_overlaps(st_makeenvelope(0,0,2,2), st_makeenvelope(1,1,3,3))", "true"},
-        {"st_equals(st_geomfromtext('LINESTRING(0 0,1 1)'), st_geomfromtext('LINESTRING(1 1,0 0)'))", "true"},
-        {"st_astext(st_intersection(st_makeenvelope(0,0,2,2), st_makeenvelope(1,1,3,3)))", "\"POLYGON ((2 2, 2 1, 1 1, 1 2, 2 2))\""},
+        {"st_equals(st_geomfromtext('LINESTRING(0 0,1 1)'), st_geomfromtext('LINESTRING(1 1,0 0)'))",
+         "true"},
+        {"st_astext(st_intersection(st_makeenvelope(0,0,2,2), st_makeenvelope(1,1,3,3)))",
+         "\"POLYGON ((2 2, 2 1, 1 1, 1 2, 2 2))\""},
         {"st_area(st_union(st_makeenvelope(0,0,2,2), st_makeenvelope(1,1,3,3)))", "7"},
         {"st_area(st_difference(st_makeenvelope(0,0,2,2), st_makeenvelope(1,1,3,3)))", "3"},
         {"st_area(st_symdifference(st_makeenvelope(0,0,2,2), st_makeenvelope(1,1,3,3)))", "6"},
         {"st_astext(st_centroid(st_makeenvelope(0,0,2,4)))", "\"POINT (1 2)\""},
-        {"st_astext(st_envelope(st_geomfromtext('LINESTRING(1 2,3 0)')))", "\"POLYGON ((1 0, 3 0, 3 2, 1 2, 1 0))\""},
+        {"st_astext(st_envelope(st_geomfromtext('LINESTRING(1 2,3 0)')))",
+         "\"POLYGON ((1 0, 3 0, 3 2, 1 2, 1 0))\""},
         {"st_area(st_convexhull(st_geomfromtext('MULTIPOINT(0 0,2 0,1 1,0 2)')))", "2"},
         {"round(st_area(st_buffer(st_point(0,0), 1)), 6)", "3.121445"},
         {"round(st_area(st_buffer(st_point(0,0), 1, 2)), 6)", "2.828427"},
-        {"st_astext(st_simplify(st_geomfromtext('LINESTRING(0 0,1 .1,2 0)'), .5))", "\"LINESTRING (0 0, 2 0)\""},
+        {"st_astext(st_simplify(st_geomfromtext('LINESTRING(0 0,1 .1,2 0)'), .5))",
+         "\"LINESTRING (0 0, 2 0)\""},
         {"st_npoints(st_makeenvelope(0,0,1,1))", "5"},
         {"st_numgeometries(st_geomfromtext('MULTIPOINT(0 0,1 1)'))", "2"},
         {"st_astext(st_geometryn(st_geomfromtext('MULTIPOINT(0 0,1 1)'), 2))", "\"POINT (1 1)\""},
         {"st_geometryn(st_geomfromtext('MULTIPOINT(0 0,1 1)'), 3) is null", "true"},
-        {"st_astext(st_exteriorring(st_makeenvelope(0,0,1,1)))", "\"LINESTRING (0 0, 1 0, 1 1, 0 1, 0 0)\""},
+        {"st_astext(st_exteriorring(st_makeenvelope(0,0,1,1)))",
+         "\"LINESTRING (0 0, 1 0, 1 1, 0 1, 0 0)\""},
         {"st_astext(st_startpoint(st_geomfromtext('LINESTRING(0 0,3 4)')))", "\"POINT (0 0)\""},
         {"st_astext(st_endpoint(st_geomfromtext('LINESTRING(0 0,3 4)')))", "\"POINT (3 4)\""},
         {"st_geometrytype(st_makeenvelope(0,0,1,1))", "\"ST_Polygon\""},
@@ -320,18 +353,24 @@ static void test_geometry(void **state)
         {"st_x(st_geomfromtext('POINT EMPTY'))", "null"},
         {"st_z(st_geomfromtext('POINT Z(1 2 3)'))", "3"},
         {"st_z(st_point(1, 2))", "null"},
-        {"[st_xmin(g), st_ymin(g), st_xmax(g), st_ymax(g)] from (select st_geomfromtext('LINESTRING(1 5,3 2)') g)", "[1,2,3,5]"},
+        {"[st_xmin(g), st_ymin(g), st_xmax(g), st_ymax(g)] from (select st_geomfromtext('LINESTRING(1 5,3 "
+         "2)') g)",
+         "[1,2,3,5]"},
         {"st_asgeojson(st_geomfromgeojson('{\"type\":\"Point\",\"coordinates\":[1.5,2]}'))",
          "\"{\\\"type\\\":\\\"Point\\\",\\\"coordinates\\\":[1.5,2]}\""},
         {"round(st_x(st_transform(st_point(-34.9, -8), 'EPSG:4326', 'EPSG:3857')), 1)", "-3885050.2"},
         {"round(st_y(st_transform(st_point(-34.9, -8), 'EPSG:31985')), 1)", "9115218.8"},
         {"st_area(null::geometry)", "null"},
         {"st_intersects(null, st_point(0,0))", "null"},
-        {"st_area(st_union_agg(g)) from (values (st_makeenvelope(0,0,2,2)), (st_makeenvelope(1,1,3,3)), (null)) v(g)", "7"},
+        {"st_area(st_union_agg(g)) from (values (st_makeenvelope(0,0,2,2)), (st_makeenvelope(1,1,3,3)), "
+         "(null)) v(g)",
+         "7"},
         {"st_numgeometries(st_collect_agg(g)) from (values (st_point(0,0)), (st_point(1,1))) v(g)", "2"},
-        {"st_astext(st_extent_agg(g)) from (values (st_point(0,0)), (st_point(1,3))) v(g)", "\"POLYGON ((0 0, 1 0, 1 3, 0 3, 0 0))\""},
+        {"st_astext(st_extent_agg(g)) from (values (st_point(0,0)), (st_point(1,3))) v(g)",
+         "\"POLYGON ((0 0, 1 0, 1 3, 0 3, 0 0))\""},
         {"st_union_agg(g) is null from (values (null::geometry)) v(g)", "true"},
-        {"sum(st_intersects(st_point(x, 0), st_makeenvelope(0,-1,999.5,1))::int) from range(5000) r(x)", "1000"},
+        {"sum(st_intersects(st_point(x, 0), st_makeenvelope(0,-1,999.5,1))::int) from range(5000) r(x)",
+         "1000"},
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         char sql[400];
@@ -349,11 +388,15 @@ static void test_crs(void **state)
         {"select * from m", "geometry", "EPSG:3857", "passed through"},
         {"select i, geometry as g from m", "g", "EPSG:3857", "by another name"},
         {"select m.geometry, d.i from m join d using (i)", "geometry", "EPSG:3857", "of a join"},
-        {"select d.geometry, m.geometry as other from m join d using (i)", "geometry", "EPSG:4326", "the first counts"},
+        {"select d.geometry, m.geometry as other from m join d using (i)", "geometry", "EPSG:4326",
+         "the first counts"},
         {"select st_buffer(geometry, 1) as area from m where i = 1", NULL, "", "computed, of two tables"},
-        {"select st_setcrs(st_buffer(geometry, 1), 'EPSG:3857') as area from m", "area", "EPSG:3857", "as the author says"},
-        {"select st_setcrs(st_transform(geometry, 'EPSG:31985'), 'EPSG:31985') as g from d", "g", "EPSG:31985", "transformed"},
-        {"select geometry, st_area(st_transform(geometry, 'EPSG:3857')) as a from d", "geometry", "EPSG:4326", "measured elsewhere"},
+        {"select st_setcrs(st_buffer(geometry, 1), 'EPSG:3857') as area from m", "area", "EPSG:3857",
+         "as the author says"},
+        {"select st_setcrs(st_transform(geometry, 'EPSG:31985'), 'EPSG:31985') as g from d", "g",
+         "EPSG:31985", "transformed"},
+        {"select geometry, st_area(st_transform(geometry, 'EPSG:3857')) as a from d", "geometry",
+         "EPSG:4326", "measured elsewhere"},
         {"select i from m", NULL, NULL, "none"},
     };
     struct mg_table *m = points(20, "EPSG:3857"), *d = points(20, NULL);
@@ -368,12 +411,15 @@ static void test_crs(void **state)
         }
         table = must(&query);
         int column = rows[i].geometry ? mg_table_column(table, mg_span(rows[i].geometry)) : -1;
-        if (table->geometry != column || (column >= 0 && strcmp(table->crs ? table->crs : "", rows[i].crs) != 0))
-            fail_msg("%s: column %d in %s", rows[i].sentence, table->geometry, table->crs ? table->crs : "none");
+        if (table->geometry != column ||
+            (column >= 0 && strcmp(table->crs ? table->crs : "", rows[i].crs) != 0))
+            fail_msg("%s: column %d in %s", rows[i].sentence, table->geometry,
+                     table->crs ? table->crs : "none");
         mg_table_unref(&table);
     }
     /* One table, or none: nothing to ask. */
-    struct mg_table *one = must(&(struct mg_sql_query){.text = MG_SPAN("select st_buffer(geometry, 1) g from m"), .tables = tables, .n_tables = 1});
+    struct mg_table *one = must(&(struct mg_sql_query){
+        .text = MG_SPAN("select st_buffer(geometry, 1) g from m"), .tables = tables, .n_tables = 1});
     assert_string_equal(one->crs, "EPSG:3857");
     mg_table_unref(&one);
     one = must(&(struct mg_sql_query){.text = MG_SPAN("select st_point(1, 2) g")});
@@ -396,7 +442,8 @@ static void test_files(void **state)
     expect(&(struct mg_sql_query){.text = mg_span(sql)}, "3|\"y\"", "a file of an allowed folder");
     snprintf(sql, sizeof sql, "select * from read_csv('%s/../in.csv')", folder);
     struct mg_table *table = NULL;
-    assert_int_equal(mg_sql_run(&(struct mg_sql_query){.text = mg_span(sql)}, &table, NULL), MG_E_FORBIDDEN);
+    assert_int_equal(mg_sql_run(&(struct mg_sql_query){.text = mg_span(sql)}, &table, NULL),
+                     MG_E_FORBIDDEN);
     unlink(path);
 }
 
@@ -443,7 +490,8 @@ static void test_parquet(void **state)
         struct mg_buf out;
         mg_buf_init(&out, 0);
         mg_buf_str(&out, "before");
-        const struct mg_sql_parquet options = {.compression = compressions[i], .level = 3, .row_group = 2048};
+        const struct mg_sql_parquet options = {
+            .compression = compressions[i], .level = 3, .row_group = 2048};
         assert_int_equal(mg_sql_to_parquet(t, &options, &out, NULL), MG_OK);
         assert_memory_equal(out.data, "beforePAR1", 10);
         assert_memory_equal(out.data + out.len - 4, "PAR1", 4);
@@ -481,9 +529,9 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reads),    cmocka_unit_test(test_types),      cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_reads),      cmocka_unit_test(test_types),    cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_parameters), cmocka_unit_test(test_geometry), cmocka_unit_test(test_crs),
-        cmocka_unit_test(test_files),    cmocka_unit_test(test_limits),     cmocka_unit_test(test_fork),
+        cmocka_unit_test(test_files),      cmocka_unit_test(test_limits),   cmocka_unit_test(test_fork),
         cmocka_unit_test(test_parquet),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
