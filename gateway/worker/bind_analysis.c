@@ -1,6 +1,6 @@
 /* Analysis of rasters for Lua (raster_analysis.h): reductions, distributions, terrain, contour
- * lines, points, neighbourhoods; bind_zones.c has what takes geometries. Methods are added to those of
- * bind_raster.c; what takes options is finished in lua/moon/raster.lua. */
+ * lines, points, neighbourhoods; bind_zones.c has what takes geometries. Methods are added to those
+ * of bind_raster.c; what takes options is finished in lua/moon/raster.lua. */
 #include "bind_analysis.h"
 
 #include "moongate/raster_ops.h"
@@ -410,8 +410,11 @@ void vm_open_analysis(lua_State *L)
                                        {"palette", l_palette}, {"slope", l_slope},
                                        {"aspect", l_aspect},   {"points", l_points},
                                        {"rgba", l_rgba},       {NULL, NULL}};
-    static const luaL_Reg functions[] = {
-        {"histogram", l_histogram}, {"contours", l_contours}, {"window", l_window}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {{"legend", vm_raster_legend},
+                                         {"histogram", l_histogram},
+                                         {"contours", l_contours},
+                                         {"window", l_window},
+                                         {NULL, NULL}};
     lua_getfield(L, LUA_REGISTRYINDEX, "moon.Raster.methods");
     luaL_register(L, NULL, methods);
     lua_pop(L, 1);

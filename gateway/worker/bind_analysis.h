@@ -11,6 +11,7 @@ int vm_check_band(lua_State *L, const char *what, const struct mg_raster *raster
 enum mg_reduction vm_check_reduction(lua_State *L, const char *what, int index);
 /* The raster's CRS; raises when it has no place. */
 const char *vm_check_georef(lua_State *L, const char *what, const struct mg_raster *raster);
-void vm_open_zones(lua_State *L); /* bind_zones.c */
+void vm_open_zones(lua_State *L);   /* bind_zones.c */
+int vm_raster_legend(lua_State *L); /* bind_colour.c */
 
 #endif

@@ -1,5 +1,5 @@
 /* Rasters to pictures: r:colour, dem:hillshade. */
-#include "vm.h"
+#include "bind_analysis.h"
 
 #include "moongate/raster_ops.h"
 
@@ -72,6 +72,38 @@ static size_t check_stops(lua_State *L, int index, struct mg_stop stops[256])
         lua_settop(L, stop - 1);
     }
     return n;
+}
+
+/* legend(name or stops, low, high, width, height) -> raster of four bands */
+int vm_raster_legend(lua_State *L)
+{
+    struct mg_errmsg why = {""};
+    struct mg_raster *out = NULL;
+    struct mg_stop stops[256];
+    size_t n = 0;
+    if (lua_type(L, 1) == LUA_TSTRING) {
+        struct mg_span name;
+        name.data = lua_tolstring(L, 1, &name.len);
+        vm_check(L, "legend", mg_colormap_find(name, stops, 256, &n, &why), &why);
+    } else if (lua_istable(L, 1)) {
+        n = check_stops(L, 1, stops);
+    } else {
+        vm_bad(L, "legend: the first argument", "the name of a colour map, or a list of colours", 1);
+    }
+    for (int i = 2; i <= 5; i++) {
+        static const char *const names[] = {"legend: low", "legend: high", "legend: width", "legend: height"};
+        double v = lua_tonumber(L, i);
+        if (lua_type(L, i) != LUA_TNUMBER || !(fabs(v) < 1e15))
+            vm_bad(L, names[i - 2], "a number", i);
+        if (i >= 4 && (v < 0 || v > MG_RASTER_MAX_SIDE || v != floor(v)))
+            vm_bad(L, names[i - 2], "a number of pixels", i);
+    }
+    vm_check(L, "legend",
+             mg_raster_legend(stops, n, lua_tonumber(L, 2), lua_tonumber(L, 3), (int)lua_tonumber(L, 4),
+                              (int)lua_tonumber(L, 5), &out, &why),
+             &why);
+    vm_push_raster(L, out, 0);
+    return 1;
 }
 
 /* r:colour(name or stops, low, high) -> palette raster; no data is transparent */

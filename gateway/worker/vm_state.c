@@ -20,6 +20,7 @@ static const struct {
     {"rasterize", "raster"},
     {"relief", "raster"},
     {"zonal", "raster"},
+    {"legend", "raster"},
     {"colour", "raster"},
     {"read_vector", "table"},
     {"table", "table"},

@@ -50,6 +50,9 @@ MG_MUST_CHECK enum mg_err mg_raster_colour(const struct mg_raster *raster, const
                                            double low, double high, struct mg_raster **out, struct mg_errmsg *err);
 /* A palette raster as four bands, red green blue alpha; no data is transparent black. */
 MG_MUST_CHECK enum mg_err mg_raster_rgba(const struct mg_raster *raster, struct mg_raster **out, struct mg_errmsg *err);
+/* A bar of the colours over a scale from low to high; four bands. MG_E_ARGUMENT: sides below 24 pixels, low >= high. */
+MG_MUST_CHECK enum mg_err mg_raster_legend(const struct mg_stop *stops, size_t n, double low, double high, int width,
+                                           int height, struct mg_raster **out, struct mg_errmsg *err);
 enum { MG_COLORMAP_STOPS = 64 }; /* room for every named map */
 /* Named maps: viridis, plasma, magma, inferno, terrain, rdylgn, grey (matplotlib's and ColorBrewer's figures);
  * names are compared without case; a trailing "_r" reverses. MG_E_ARGUMENT lists the names. */

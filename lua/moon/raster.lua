@@ -493,6 +493,23 @@ function moon.relief(path, bounds, options)
   return c.stack({ band(1), band(2), band(3), (paint[4]:where(shade:ge(0), 0)):convert("uint8") }, { "red", "green", "blue", "alpha" })
 end
 
+--- A picture of a colour map and its scale, for a page beside a map.
+---
+--- ```lua
+--- local picture = moon.legend("viridis", 0, 80, { width = 300 })
+--- assert(picture.bands == 4 and picture.width == 300 and picture.height == 40)
+--- ```
+---@param map string|table as for `raster:colour`
+---@param low number
+---@param high number
+---@param options? { width?: integer, height?: integer }
+---@return moon.Raster
+function moon.legend(map, low, high, options)
+  core.options("legend", options, "width", "height")
+  local o = options or {}
+  return c.legend(map, low, high, o.width or 256, o.height or 40)
+end
+
 ---@class moon.Pixels
 --- The samples of one band by index: `p[row * width + column]`, both from 0; `#p` of them. Reading and writing outside
 --- is an error. Loops over it are compiled. No data is NaN in floating-point rasters; integer ones show the raw sample.

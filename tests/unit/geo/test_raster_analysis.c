@@ -340,6 +340,34 @@ static void burns_as_gdal(void **state)
     }
 }
 
+/* Colours of the bar, ticks under their values, digits that a reader of the dots can name. */
+static void legends(void **state)
+{
+    static const struct mg_stop stops[2] = {{0, {255, 0, 0, 255}}, {1, {0, 0, 255, 255}}};
+    static const char *const five[7] = {"#####", "#....", "####.", "....#",
+                                        "....#", "#...#", ".###."};
+    struct mg_raster *r;
+    struct mg_errmsg err;
+    (void)state;
+    assert_int_equal(mg_raster_legend(stops, 2, 0, 10, 101, 40, &r, &err), MG_OK);
+    assert_true(r->bands == 4 && r->width == 101 && r->height == 40);
+    const uint8_t *red = mg_raster_samples(r, 0), *blue = mg_raster_samples(r, 2),
+                  *alpha = mg_raster_samples(r, 3);
+    assert_true(red[0] == 255 && blue[0] == 0 && red[100] == 0 && blue[100] == 255 &&
+                alpha[50] == 255);
+    /* Ticks at 0, 5, 10; nothing between. */
+    for (int x = 0; x < 101; x++)
+        assert_int_equal(alpha[28 * 101 + x] != 0, x % 50 == 0);
+    for (int y = 0; y < 7; y++)
+        for (int x = 0; x < 5; x++)
+            assert_int_equal(alpha[(33 + y) * 101 + 48 + x] != 0, five[y][x] == '#');
+    mg_raster_unref(&r);
+    assert_int_equal(mg_raster_legend(stops, 2, -1e-7, 2e9, 4096, 24, &r, &err), MG_OK);
+    mg_raster_unref(&r);
+    assert_int_equal(mg_raster_legend(stops, 2, 5, 5, 100, 40, &r, &err), MG_E_ARGUMENT);
+    assert_int_equal(mg_raster_legend(stops, 2, 0, 5, 10, 40, &r, &err), MG_E_ARGUMENT);
+}
+
 static int set_up(void **state)
 {
     struct mg_errmsg err;
@@ -363,6 +391,7 @@ int main(void)
         cmocka_unit_test(terrain_equals_gdaldem),
         cmocka_unit_test(contours_of_a_cone),
         cmocka_unit_test(burns_as_gdal),
+        cmocka_unit_test(legends),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
