@@ -32,6 +32,8 @@ static const struct {
     {"run", "run"},
     {"load", "run"},
     {"encode", "encode"},
+    {"sql", "sql"},
+    {"file", "sql"},
     {"frames", "frames"},
 };
 /* Names of moon that the core itself has, for the error that lists all. */
@@ -136,7 +138,7 @@ static int l_open(lua_State *L)
     } groups[] = {
         {"core", vm_open_core},     {"json", vm_open_json},   {"geometry", vm_open_geometry},
         {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
-        {"run", vm_open_run},       {"encode", vm_open_encode},
+        {"run", vm_open_run},       {"encode", vm_open_encode}, {"sql", vm_open_sql},
         {"frames", vm_open_frames}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {

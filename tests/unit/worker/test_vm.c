@@ -147,7 +147,7 @@ static void test_errors(void **state)
          "other paths are refused"},
         {UDF("moon.read_raster('MEM:::DATAPOINTER=1')"), MG_E_ARGUMENT, "read_raster",
          "GDAL's own names are refused"},
-        {UDF("moon.sql('x')"), MG_E_ARGUMENT, "moon has no `sql` (it has udf, type",
+        {UDF("moon.nowhere('x')"), MG_E_ARGUMENT, "moon has no `nowhere` (it has udf, type",
          "a missing name lists those there"},
         {UDF("moon.type.text()"), MG_E_ARGUMENT, "moon.type has no `text`",
          "a missing type lists those there"},
