@@ -58,7 +58,7 @@ moon.file = c.file
 --- What is wrong with a statement is the error `sql`, with its line and column.
 ---
 --- ```lua
---- local t, err = moon.try(moon.sql, "select\n  1 +")
+--- local t, err = moon.try(moon.sql, "select\n  nope")
 --- assert(not t and err.name == "sql" and err.message:find("line 2", 1, true))
 --- ```
 ---@type fun(statement: string, values?: table<string, any>): moon.Table
