@@ -43,7 +43,7 @@ writeUdf(dir, "Pixels", udf(`  local r = moon.read_raster("fd://L7_ETMs.tif", ni
   local row = t:rows()[1]
   return { n = row.n, difference = math.abs(row.m - r.nir:mean()), wide = row.w }`));
 writeUdf(dir, "Hungry", udf('  return moon.sql("select count(*) from (select range r, hash(range) h from range(300000000) order by h)")'));
-writeUdf(dir, "Forever", udf('  return moon.sql("select count(*) from range(1000000000) a, range(1000000000) b where a.range * 7 % 13 = b.range % 11")',
+writeUdf(dir, "Forever", udf('  return moon.sql("select count(*) from range(1000000000000) r(i) where hash(i) = 1")',
   "...").replace(/\{\}\)$/, '{}, { timeout = "1s" })'));
 
 let server;
