@@ -165,6 +165,7 @@ test("a client that goes away cancels its run, over HTTP/1.1 and HTTP/2", async 
   const cancelled = () => server.metric("moongate_runs_cancelled_total");
   const busyWorkers = () => server.metric("moongate_workers_busy");
   const start = await cancelled();
+  assert.equal((await ask("Endless", "?a=x")).status, 422); // it is described: that run ends, and is no cancelled one
   const begun = await runs();
   const call = http.get(`${server.url}/${server.udfs.Endless}/run?a=1`).on("error", () => {});
   await until(async () => await runs() > begun && await busyWorkers() >= 1, "the run has begun");
