@@ -265,6 +265,9 @@ struct mg_run mg_approx_row(const struct mg_patches *patches, int w, int row,
 {
     double offset = place->corners ? 0 : 0.5;
     struct mg_run run = {w, 0};
+    /* A cell from which the file is far has no patches. */
+    for (int x = 0; x < w; x++)
+        xs[x] = ys[x] = NAN;
     for (size_t i = 0; i < patches->n && patches->at[i].y0 <= row; i++) {
         const struct mg_patch *p = &patches->at[i];
         if (row >= p->y1)
@@ -272,11 +275,8 @@ struct mg_run mg_approx_row(const struct mg_patches *patches, int w, int row,
         int x0 = p->x0 > 0 ? p->x0 : 0, x1 = p->x1 < w ? p->x1 : w;
         if (x0 >= x1)
             continue;
-        if (p->dropped) {
-            for (int x = x0; x < x1; x++)
-                xs[x] = NAN;
+        if (p->dropped)
             continue;
-        }
         run.first = x0 < run.first ? x0 : run.first;
         run.end = x1 > run.end ? x1 : run.end;
         double pw = p->x1 - p->x0, ph = p->y1 - p->y0;

@@ -70,9 +70,10 @@ struct mg_run {
 };
 /* Leaves out the patches that lie wholly outside of a rectangle of source positions. */
 void mg_approx_drop(struct mg_patches *patches, double xmin, double ymin, double xmax, double ymax);
-/* Positions of one row of a block, w of each, in the columns that it returns; beyond them nothing
- * is left. A position depends on its cell and on scale and bits alone: in another block, with
- * another origin, it differs by the origin and by nothing else. Cost: the patches above it. */
+/* Positions of one row of a block, w of each, in the columns that it returns; where nothing is, also
+ * beyond them, they are NaN. A position depends on its cell and on scale and bits alone: in another
+ * block, with another origin, it differs by the origin and by nothing else. Cost: the patches above
+ * it. */
 struct mg_run mg_approx_row(const struct mg_patches *patches, int w, int row,
                             const struct mg_place *place, float *xs, float *ys);
 

@@ -278,7 +278,8 @@ static enum mg_err resample_block(struct reader *r, const struct scale *scale,
                 next = mg_approx_row(patches, columns, y + 1, &place, next_xs, next_ys);
             for (int i = 0; i < n && code == MG_OK; i++) {
                 resampler.plane = at[i];
-                mg_resample_row(&resampler, xs, ys, next_xs, next_ys, row, w, run.first, run.end);
+                mg_resample_row(&resampler, xs, ys, next_xs, next_ys, row, w, run.first,
+                                run.end < w ? run.end : w);
                 code = put_row(r, first + i, x0, y0 + y, w, row, valid, err);
             }
             float *was_xs = xs, *was_ys = ys;
