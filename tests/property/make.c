@@ -143,7 +143,7 @@ static void geometry_of(const char *kind, struct mg_buf *wkb, struct mg_buf *jso
     struct mg_buf wkt;
     struct mg_errmsg err = {""};
     mg_buf_init(&wkt, 0);
-    double x = (double)(below(30000) - 15000) / 100, y = (double)(below(14000) - 7000) / 100;
+    double x = (double)(below(26000) - 13000) / 100, y = (double)(below(14000) - 7000) / 100;
     double w = (double)(below(800) + 100) / 100;
     bool multi = strncmp(kind, "Multi", 5) == 0;
     int parts = multi ? 1 + (int)below(3) : 1;
@@ -318,6 +318,7 @@ static struct mg_table *make_table(int n, struct mg_buf *json)
     int nulls = null_modes[n / GEOMETRIES % 3];
     int64_t rows = n % 50 == 49 ? 0 : 1 + below(MAX_ROWS);
     int columns = 1 + TYPES + (geometry != NULL);
+    int places = n / (GEOMETRIES * 3) % 2 == 0 ? 0 : nulls == 1 ? 2 : nulls; /* some formats hold no row without one */
     struct ArrowSchema *schema = new_schema("+s", "", columns);
     struct ArrowArray *array = new_array(rows, 1, columns);
     struct mg_errmsg err = {""};
@@ -328,8 +329,7 @@ static struct mg_table *make_table(int n, struct mg_buf *json)
         const struct type *type = i == 0 ? &row_type : i <= TYPES ? &types[i - 1] : &wkb_type;
         mg_buf_printf(json, "%s\"%s\":", i ? "," : "", type->name);
         schema->children[i] = schema_of(type, type->name);
-        array->children[i] = make_column(type, geometry, rows, type->kind == ROW ? 0 : type->kind == WKB && nulls == 1 ? 2 : nulls,
-                                         json);
+        array->children[i] = make_column(type, geometry, rows, type->kind == ROW ? 0 : type->kind == WKB ? places : nulls, json);
     }
     mg_buf_str(json, "}}\n");
     if (mg_table_import(schema, array, 1, geometry ? "geometry" : NULL, geometry ? "EPSG:4326" : NULL, &table, &err))
