@@ -199,7 +199,8 @@ static enum mg_err run(const struct mg_config *config, int *code, struct mg_errm
     if (!status)
         status = read_ask(config, &ask, given, err);
     struct mg_zygote_config zygote_config = {.data_dir = data_dir, .lua_dir = share.lua, .example_dir = share.data,
-                                             .mounts = config->mount, .data_bytes = (size_t)config->worker_memory << 20};
+                                             .mounts = config->mount, .data_bytes = (size_t)config->worker_memory << 20,
+                                             .quota_bytes = (uint64_t)config->quota << 20};
     struct mg_fetch_config fetch_config = {.data_dir = data_dir, .ca_file = config->egress_ca,
                                            .allow = config->allow_egress[0] ? config->allow_egress : NULL,
                                            .max_bytes = 2ull << 30, .timeout_s = 300, .revalidate_s = 60};

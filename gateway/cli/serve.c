@@ -214,7 +214,8 @@ static enum mg_err serve(const struct mg_config *config, int *code, struct mg_er
     };
     struct mg_zygote_config zygote = {.data_dir = data_dir, .lua_dir = share.lua, .example_dir = share.data,
                                       .mounts = inputs.mounts, .base_uid = root ? UID_WORKERS : 0,
-                                      .data_bytes = (size_t)config->worker_memory << 20};
+                                      .data_bytes = (size_t)config->worker_memory << 20,
+                                      .quota_bytes = (uint64_t)config->quota << 20};
     struct mg_fetch_config fetch = {.data_dir = data_dir, .ca_file = config->egress_ca,
                                     .allow = config->allow_egress[0] ? config->allow_egress : NULL,
                                     .max_bytes = 2ull << 30, .timeout_s = 300, .revalidate_s = 60,

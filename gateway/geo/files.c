@@ -59,9 +59,9 @@ static int open_by_parts(int dirfd, const char *path, uint64_t flags)
     return fd;
 }
 
-/* Returns a descriptor or -errno. */
-static int open_beneath(int dirfd, const char *path, uint64_t flags)
+int mg_files_beneath(int dirfd, const char *path, uint64_t flags)
 {
+    path = *path ? path : "."; /* the folder itself */
     struct open_how how = {.flags = flags | O_CLOEXEC, .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
     for (int tries = 0;; tries++) {
         long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof how);
@@ -90,16 +90,28 @@ static int open_name(const struct mg_files *files, const char *name, uint64_t fl
 {
     size_t n = strlen(FD_PREFIX), c = strlen(CACHE_PREFIX);
     if (strncmp(name, CACHE_PREFIX, c) == 0)
-        return files->cache_dirfd < 0 ? -ENOENT : open_beneath(files->cache_dirfd, name + c, flags);
+        return files->cache_dirfd < 0 ? -ENOENT : mg_files_beneath(files->cache_dirfd, name + c, flags);
     if (strncmp(name, FD_PREFIX, n) != 0)
         return -EINVAL;
     for (size_t i = 0; i < files->n_mounts; i++) {
         const char *path = beneath_mount(&files->mounts[i], name + n);
-        int fd = path ? open_beneath(files->mounts[i].dirfd, path, flags) : -ENOENT;
+        int fd = path ? mg_files_beneath(files->mounts[i].dirfd, path, flags) : -ENOENT;
         if (fd >= 0 || (fd != -ENOENT && fd != -ENOTDIR))
             return fd;
     }
     return -ENOENT;
+}
+
+int mg_files_layer(const struct mg_files *files, const char *name, int layer, uint64_t flags)
+{
+    size_t n = strlen(FD_PREFIX);
+    bool fd_name = strncmp(name, FD_PREFIX, n) == 0;
+    if (layer < 0 || (fd_name ? (size_t)layer >= files->n_mounts : layer > 0))
+        return -ENXIO;
+    if (!fd_name)
+        return open_name(files, name, flags);
+    const char *path = beneath_mount(&files->mounts[layer], name + n);
+    return path ? mg_files_beneath(files->mounts[layer].dirfd, path, flags) : -ENOENT;
 }
 
 static enum mg_err refuse_form(const char *name, struct mg_errmsg *err)
@@ -170,7 +182,7 @@ void mg_files_version_of(const struct stat *st, char *out, size_t size)
 void mg_files_version(const struct mg_files *files, const char *name, char *out, size_t size)
 {
     struct stat st;
-    if (mg_files_stat(files, name, &st, NULL) == MG_OK && S_ISREG(st.st_mode))
+    if (mg_files_stat(files, name, &st, NULL) == MG_OK && (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode)))
         mg_files_version_of(&st, out, size);
     else
         snprintf(out, size, "-");

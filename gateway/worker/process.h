@@ -15,6 +15,7 @@ struct worker_start {
     const char *outside;           /* for the sandbox's probes */
     unsigned uid;                  /* 0: stay */
     size_t data_bytes;
+    uint64_t quota_bytes;          /* of the organisation's files; 0: no limit */
 };
 
 /* In the forked process: confines it, warms it, serves until the link ends. Returns the exit code.

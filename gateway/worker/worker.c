@@ -45,6 +45,7 @@ struct worker {
     int sock;
     struct mg_channel channel;
     struct mg_files files;
+    struct mg_files_usage usage;
     struct mg_vm *vm;
     struct bundle bundles[BUNDLES]; /* newest first */
     size_t n_bundles;
@@ -465,6 +466,8 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     close(scratch);
     w->files.mounts[0] = (struct mg_mount){.dirfd = dirfd, .writable = true};
     w->files.n_mounts = 1;
+    w->usage.quota = start->quota_bytes;
+    w->files.usage = &w->usage;
     for (size_t i = 0; i < start->n_layers; i++)
         w->files.mounts[w->files.n_mounts++] = start->layers[i];
     keep[n++] = w->sock;

@@ -232,7 +232,8 @@ static enum mg_err spawn(struct zygote *z, const struct mg_msg *msg, const int f
                                  .n_layers = z->n_layers,
                                  .read_paths = z->read_paths,
                                  .outside = z->outside,
-                                 .data_bytes = z->config.data_bytes};
+                                 .data_bytes = z->config.data_bytes,
+                                 .quota_bytes = z->config.quota_bytes};
     enum mg_err code = org_dirs_make(z->config.data_dir, msg->org, z->config.base_uid, org_dir,
                                      sizeof org_dir, &start.uid, err);
     if (code != MG_OK)

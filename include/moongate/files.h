@@ -17,10 +17,18 @@ struct mg_mount {
     bool writable;
 };
 
+/* How much there is in the folders that may be written: counted now and then (files_change.c). */
+struct mg_files_usage {
+    uint64_t quota; /* bytes; 0: no limit */
+    uint64_t bytes;
+    int64_t counted_ms; /* 0: not yet */
+};
+
 struct mg_files {
     struct mg_mount mounts[32]; /* looked through in order; first the organisation's fd folder */
     size_t n_mounts;
-    int cache_dirfd; /* /mnt/cache; -1: none */
+    int cache_dirfd;              /* /mnt/cache; -1: none */
+    struct mg_files_usage *usage; /* NULL: not counted */
 };
 
 /* What a run read, for its dependency list. Called for each name's first stat or open in a run. `version` is "mtime_ns:size" for a local
@@ -34,8 +42,41 @@ MG_MUST_CHECK enum mg_err mg_files_open(const struct mg_files *files, const char
 MG_MUST_CHECK enum mg_err mg_files_stat(const struct mg_files *files, const char *name, struct stat *st,
                                         struct mg_errmsg *err);
 void mg_files_version_of(const struct stat *st, char *out, size_t size);
-/* The version text of a dependency as the file stands now; "-" when it is not there. */
+/* The version text of a dependency as the file or folder (its list of names) stands now; "-" when it is not there. */
 void mg_files_version(const struct mg_files *files, const char *name, char *out, size_t size);
+/* Opens `path` beneath the folder, and nowhere else; O_CREAT is not for it. Returns a descriptor or -errno. */
+int mg_files_beneath(int dirfd, const char *path, uint64_t flags);
+/* Opens the name in its layer-th layer. Returns a descriptor or -errno; -ENXIO: no such layer. */
+int mg_files_layer(const struct mg_files *files, const char *name, int layer, uint64_t flags);
+
+/* Changes, in the organisation's own fd:// and /mnt/cache; MG_E_FORBIDDEN elsewhere, MG_E_QUOTA. Atomic: a reader
+ * sees the old file or the whole new one; folders on the way are made. Worker process. */
+MG_MUST_CHECK enum mg_err mg_files_write(const struct mg_files *files, const char *name, struct mg_span bytes,
+                                         struct mg_errmsg *err);
+/* A folder must be empty unless `recursive`. What was not there is no error. */
+MG_MUST_CHECK enum mg_err mg_files_delete(const struct mg_files *files, const char *name, bool recursive,
+                                          bool *was_there, struct mg_errmsg *err);
+/* Appends *n entries to out, by name: name (relative), 1 for a folder, bytes, milliseconds since 1970 (packed).
+ * MG_E_NO_FILE: no such folder. Cost: two system calls a file. */
+MG_MUST_CHECK enum mg_err mg_files_list(const struct mg_files *files, const char *folder, bool recursive,
+                                        struct mg_buf *out, size_t *n, struct mg_errmsg *err);
+/* Whether `bytes` more fit into the quota. */
+MG_MUST_CHECK enum mg_err mg_files_room(const struct mg_files *files, const char *name, uint64_t bytes,
+                                        struct mg_errmsg *err);
+
+/* A file in pieces: begin, put …, then commit or abandon (which both end it). */
+struct mg_new_file {
+    int fd, dirfd;
+    uint64_t written;
+    struct mg_files_usage *usage;
+    char base[256], half[64], name[1024];
+};
+MG_MUST_CHECK enum mg_err mg_file_begin(const struct mg_files *files, const char *name, struct mg_new_file *out,
+                                        struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_file_put(struct mg_new_file *file, struct mg_span bytes, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_file_commit(struct mg_new_file *file, struct mg_errmsg *err);
+void mg_file_abandon(struct mg_new_file *file);
+
 /* "fd://a.tif" -> "/vsimoon/fd/a.tif", "/mnt/cache/x" -> "/vsimoon/cache/x", "https://h/p" -> "/vsimoon/https/h/p".
  * MG_E_ARGUMENT for any other form (it lists the forms). */
 MG_MUST_CHECK enum mg_err mg_files_gdal_path(const char *name, char *out, size_t size, struct mg_errmsg *err);

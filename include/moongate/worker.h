@@ -17,6 +17,7 @@ struct mg_zygote_config {
     const char *const *mounts; /* "NAME=DIR", NULL-terminated */
     unsigned base_uid;         /* as root: workers of the i-th organisation get base_uid + i; 0: stay */
     size_t data_bytes;         /* RLIMIT_DATA of a worker */
+    uint64_t quota_bytes;      /* of an organisation's files; 0: no limit */
 };
 /* Exit status of a worker that LuaJIT ended after its run had been refused memory. */
 enum { MG_WORKER_EXIT_MEMORY = 5 };

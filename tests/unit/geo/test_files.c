@@ -162,7 +162,13 @@ static void test_version(void **state)
     assert_int_equal(unlink(at("fd/only.txt")), 0);
     mg_files_version(&files, "fd://only.txt", after, sizeof after);
     assert_string_equal(before, after);
-    static const char *const none[] = {"fd://nothing", "fd://deep", "/etc/passwd", "fd://../other/secret.txt"};
+    /* A folder's is that of its list of names. */
+    mg_files_version(&files, "fd://deep", before, sizeof before);
+    write_file("fd/deep/another", "x");
+    mg_files_version(&files, "fd://deep", after, sizeof after);
+    assert_string_not_equal(before, after);
+    assert_string_not_equal(before, "-");
+    static const char *const none[] = {"fd://nothing", "/etc/passwd", "fd://../other/secret.txt"};
     for (size_t i = 0; i < sizeof none / sizeof *none; i++) {
         mg_files_version(&files, none[i], after, sizeof after);
         assert_string_equal(after, "-");

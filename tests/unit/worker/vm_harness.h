@@ -6,6 +6,7 @@
 #include "moongate/worker.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -21,6 +22,7 @@ struct file {
 struct harness {
     struct mg_vm *vm;
     struct mg_files files;
+    char folder[32]; /* with fd and cache */
     struct mg_buf bundle, args, extra;
     struct mg_run_request request;
     struct mg_run_result result;
@@ -28,18 +30,37 @@ struct harness {
     struct mg_buf all_args, all_extra, options;
 };
 
+static inline int harness_remove_one(const char *path, const struct stat *st, int kind, struct FTW *at)
+{
+    (void)st, (void)kind, (void)at;
+    return remove(path);
+}
+
+static inline void harness_remove(const char *folder)
+{
+    assert_int_equal(nftw(folder, harness_remove_one, 16, FTW_DEPTH | FTW_PHYS), 0);
+}
+
 static inline void harness_open(struct harness *h, const struct mg_vm_host *host)
 {
     struct mg_errmsg err = {""};
     memset(h, 0, sizeof *h);
-    h->files.cache_dirfd = -1;
+    snprintf(h->folder, sizeof h->folder, "/tmp/mg_test_vm_XXXXXX");
+    assert_non_null(mkdtemp(h->folder));
+    for (int i = 0; i < 2; i++) {
+        char path[64];
+        snprintf(path, sizeof path, "%s/%s", h->folder, i ? "cache" : "fd");
+        assert_int_equal(mkdir(path, 0755), 0);
+        *(i ? &h->files.cache_dirfd : &h->files.mounts[0].dirfd) = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    }
+    h->files.mounts[0].writable = true;
     const char *data = getenv("MG_TEST_DATA");
-    h->files.mounts[0].dirfd =
+    h->files.mounts[1].dirfd =
         open(data ? data : MG_SOURCE_DIR "/build/share/data", O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (h->files.mounts[0].dirfd < 0)
+    if (h->files.mounts[1].dirfd < 0)
         fail_msg("the example data is not there: `./moongate test` prepares it, MG_TEST_DATA may "
                  "name its folder");
-    h->files.n_mounts = 1;
+    h->files.n_mounts = 2;
     if (mg_vm_setup(MG_SOURCE_DIR "/lua", &err) != MG_OK)
         fail_msg("setup: %s", err.text);
     if (mg_gdal_warm(&err) != MG_OK)
@@ -54,6 +75,9 @@ static inline void harness_close(struct harness *h)
 {
     mg_vm_free(&h->vm);
     close(h->files.mounts[0].dirfd);
+    close(h->files.mounts[1].dirfd);
+    close(h->files.cache_dirfd);
+    harness_remove(h->folder);
     mg_buf_fini(&h->bundle);
     mg_buf_fini(&h->args);
     mg_buf_fini(&h->extra);
