@@ -26,6 +26,9 @@ enum fs_right {
     FS_REFER = 1 << 13,
     FS_TRUNCATE = 1 << 14,
     FS_ALL_ABI1 = (1 << 13) - 1,
+    FS_READ = FS_READ_FILE | FS_READ_DIR,
+    FS_WRITE = FS_READ | FS_WRITE_FILE | FS_REMOVE_FILE | FS_REMOVE_DIR | FS_MAKE_DIR |
+               FS_MAKE_REG | FS_REFER | FS_TRUNCATE,
     FS_OF_FILES = FS_EXECUTE | FS_WRITE_FILE | FS_READ_FILE | FS_TRUNCATE,
 };
 
@@ -79,6 +82,25 @@ static enum mg_err allow(int ruleset, const char *path, uint64_t rights, bool mu
     return MG_OK;
 }
 
+/* What a ruleset of that ABI has a say in. */
+static struct ruleset_attr handled_by(int abi)
+{
+    struct ruleset_attr handled = {0};
+    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
+        if (versions[i].abi > abi)
+            break;
+        handled.fs |= versions[i].handled.fs;
+        handled.net |= versions[i].handled.net;
+        handled.scoped |= versions[i].handled.scoped;
+    }
+    return handled;
+}
+
+enum mg_err mg_landlock_allow(int ruleset, int abi, const char *path, struct mg_errmsg *err)
+{
+    return allow(ruleset, path, FS_WRITE & handled_by(abi).fs, true, err);
+}
+
 enum mg_err mg_landlock_rules(const struct mg_sandbox *box, int abi, int *ruleset,
                               struct mg_errmsg *err)
 {
@@ -88,28 +110,19 @@ enum mg_err mg_landlock_rules(const struct mg_sandbox *box, int abi, int *rulese
             "this kernel has no Landlock of ABI %d (it has %d): use Linux 5.19 or newer with "
             "landlock in its lsm= list",
             (int)MIN_ABI, abi);
-    struct ruleset_attr handled = {0};
-    for (size_t i = 0; i < sizeof versions / sizeof *versions; i++) {
-        if (versions[i].abi > abi)
-            break;
-        handled.fs |= versions[i].handled.fs;
-        handled.net |= versions[i].handled.net;
-        handled.scoped |= versions[i].handled.scoped;
-    }
+    struct ruleset_attr handled = handled_by(abi);
     /* An older kernel refuses a struct with fields that it does not know. */
     size_t size = abi < 4 ? 8 : abi < 6 ? 16 : 24;
     int fd = (int)syscall(SYS_landlock_create_ruleset, &handled, size, 0);
     if (fd < 0)
         return mg_err_set(err, MG_E_FORBIDDEN, "Landlock makes no ruleset: %s", strerror(errno));
-    uint64_t read = FS_READ_FILE | FS_READ_DIR;
-    uint64_t write = (read | FS_WRITE_FILE | FS_REMOVE_FILE | FS_REMOVE_DIR | FS_MAKE_DIR |
-                      FS_MAKE_REG | FS_REFER | FS_TRUNCATE) &
-                     handled.fs;
     enum mg_err code = MG_OK;
     for (const char *const *p = box->read_paths; p && *p && code == MG_OK; p++)
-        code = allow(fd, *p, read, false, err);
+        code = allow(fd, *p, FS_READ, false, err);
     for (const char *const *p = box->write_paths; p && *p && code == MG_OK; p++)
-        code = allow(fd, *p, write, true, err);
+        code = allow(fd, *p, FS_WRITE & handled.fs, true, err);
+    if (box->scratch && code == MG_OK)
+        code = allow(fd, box->scratch, FS_WRITE & handled.fs, true, err);
     if (code != MG_OK) {
         close(fd);
         return code;

@@ -10,9 +10,12 @@
 #include <errno.h>
 #include <grp.h>
 #include <linux/capability.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -36,6 +39,7 @@ static const struct {
     {MG_LAYER_IPCNS, "ipcns", CLONE_NEWIPC},
     {MG_LAYER_UTSNS, "utsns", CLONE_NEWUTS},
     {MG_LAYER_MOUNTNS, "mountns", CLONE_NEWNS},
+    {MG_LAYER_SCRATCH, "scratch", 0},
 };
 enum { N_LAYERS = sizeof layers_table / sizeof *layers_table };
 
@@ -160,8 +164,55 @@ static enum mg_err drop_capabilities(struct mg_errmsg *err)
     return MG_OK;
 }
 
-static enum mg_err become_less(const struct mg_sandbox *box, unsigned left_out, unsigned *holds,
+/* ---- the scratch folder
+ * --------------------------------------------------------------------------- */
+
+static bool write_line(const char *path, const char *text)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    bool ok = fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+/* In a fresh user namespace nobody has a name, and so can make no file: we keep ours. */
+static bool keep_names(uid_t uid, gid_t gid)
+{
+    char users[40], groups[40];
+    (void)!snprintf(users, sizeof users, "%u %u 1\n", uid, uid);
+    (void)!snprintf(groups, sizeof groups, "%u %u 1\n", gid, gid);
+    return write_line("/proc/self/uid_map", users) && write_line("/proc/self/setgroups", "deny") &&
+           write_line("/proc/self/gid_map", groups);
+}
+
+/* A file system in memory over the scratch folder: its size is the quota, and it is gone with the
+ * process. Needs a mount namespace of our own. */
+static bool cover_scratch(const struct mg_sandbox *box, uid_t uid, gid_t gid)
+{
+    enum { FILES = 4096 };
+    char options[120];
+    (void)!snprintf(options, sizeof options, "size=%zu,nr_inodes=%d,mode=0700,uid=%u,gid=%u",
+                    box->scratch_bytes, (int)FILES, uid, gid);
+    /* Nothing of it is to reach the others' namespace. */
+    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+           mount("moongate-scratch", box->scratch, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) == 0;
+}
+
+static enum mg_err own_scratch(const struct mg_sandbox *box, int ruleset, int abi, unsigned *got,
                                struct mg_errmsg *err)
+{
+    bool later = geteuid() == 0 && box->uid; /* the uid that the process is going to have */
+    uid_t uid = later ? box->uid : geteuid();
+    gid_t gid = !later ? getegid() : box->gid ? box->gid : box->uid;
+    if (!cover_scratch(box, uid, gid))
+        return MG_OK; /* as it is without mounts: the caller watches the folder */
+    *got |= MG_LAYER_SCRATCH;
+    return ruleset < 0 ? MG_OK : mg_landlock_allow(ruleset, abi, box->scratch, err);
+}
+
+static enum mg_err become_less(const struct mg_sandbox *box, unsigned left_out, int ruleset, int abi,
+                               unsigned *holds, struct mg_errmsg *err)
 {
     unsigned wanted =
         (MG_LAYER_USERNS | MG_LAYER_NETNS | MG_LAYER_IPCNS | MG_LAYER_UTSNS | MG_LAYER_MOUNTNS) &
@@ -171,17 +222,26 @@ static enum mg_err become_less(const struct mg_sandbox *box, unsigned left_out, 
     /* Where unprivileged user namespaces are off, root can still have the others before it steps
      * down. */
     unsigned got = 0;
+    bool scratch = box->scratch && !(left_out & MG_LAYER_SCRATCH);
+    enum mg_err code = MG_OK;
     if (geteuid() == 0)
         got |= unshare_all(wanted & ~(unsigned)MG_LAYER_USERNS);
+    if (scratch && got & MG_LAYER_MOUNTNS &&
+        (code = own_scratch(box, ruleset, abi, &got, err)) != MG_OK)
+        return code;
     if (box->uid && !(left_out & MG_LAYER_UID)) {
-        enum mg_err code = change_uid(box, err);
-        if (code != MG_OK)
+        if ((code = change_uid(box, err)) != MG_OK)
             return code;
         got |= MG_LAYER_UID;
     }
+    uid_t uid = geteuid();
+    gid_t gid = getegid();
+    unsigned before = got;
     got |= unshare_all(wanted & ~got);
-    enum mg_err code = drop_capabilities(err);
-    if (code != MG_OK)
+    if (scratch && got & ~before & MG_LAYER_MOUNTNS && (!(got & MG_LAYER_USERNS) || keep_names(uid, gid)) &&
+        (code = own_scratch(box, ruleset, abi, &got, err)) != MG_OK)
+        return code;
+    if ((code = drop_capabilities(err)) != MG_OK)
         return code;
     /* Not dumpable: other processes of the same user cannot look into this one, and /proc/self
      * belongs to root. The kernel forgot the death signal when the credentials changed. */
@@ -219,7 +279,7 @@ enum mg_err mg_sandbox_enter_without(const struct mg_sandbox *box, unsigned left
             goto out;
         holds |= MG_LAYER_FDS;
     }
-    if ((code = become_less(box, left_out, &holds, err)) != MG_OK)
+    if ((code = become_less(box, left_out, ruleset, abi, &holds, err)) != MG_OK)
         goto out;
     if (!(left_out & MG_LAYER_NNP)) {
         if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {

@@ -11,6 +11,8 @@ int mg_landlock_abi(void);
  */
 MG_MUST_CHECK enum mg_err mg_landlock_rules(const struct mg_sandbox *box, int abi, int *ruleset,
                                             struct mg_errmsg *err);
+/* One more path that the ruleset lets the caller write to: what has been mounted since. */
+MG_MUST_CHECK enum mg_err mg_landlock_allow(int ruleset, int abi, const char *path, struct mg_errmsg *err);
 /* Confines the caller, which has no_new_privs. Closes nothing. */
 MG_MUST_CHECK enum mg_err mg_landlock_enforce(int ruleset, struct mg_errmsg *err);
 

@@ -22,9 +22,12 @@ struct verdict {
 static void try_all(const char *folder, const char *outside, int out)
 {
     struct verdict verdict = {0};
-    char inside[64];
+    char inside[64], scratch[64];
     (void)!snprintf(inside, sizeof inside, "%s/inside", folder);
+    (void)!snprintf(scratch, sizeof scratch, "%s/scratch", folder);
     struct mg_sandbox box = {.write_paths = (const char *const[]){inside, NULL},
+                             .scratch = scratch,
+                             .scratch_bytes = 1 << 20,
                              .keep_fds = &out,
                              .n_keep_fds = 1,
                              .data_bytes = 256 << 20,
@@ -38,7 +41,7 @@ static void try_all(const char *folder, const char *outside, int out)
 
 static void write_lines(const struct verdict *verdict, struct mg_buf *out)
 {
-    for (unsigned bit = 1; bit <= MG_LAYER_MOUNTNS; bit <<= 1) {
+    for (unsigned bit = 1; bit <= MG_LAYER_LAST; bit <<= 1) {
         const char *kind = bit & MG_LAYER_MANDATORY ? "mandatory" : "added";
         mg_buf_printf(out, "layer %-36s %-9s %s", mg_layer_name((enum mg_sandbox_layer)bit), kind,
                       verdict->layers & bit      ? "holds"
@@ -60,7 +63,7 @@ static void write_lines(const struct verdict *verdict, struct mg_buf *out)
 
 enum mg_err mg_sandbox_report(struct mg_buf *out, unsigned *layers, struct mg_errmsg *err)
 {
-    char folder[] = "/tmp/moongate-doctor-XXXXXX", inside[64], outside[64];
+    char folder[] = "/tmp/moongate-doctor-XXXXXX", inside[64], scratch[64], outside[64];
     struct verdict verdict = {.err = MG_E_INTERNAL,
                               .msg = {"the confined process ended before it could report"}};
     enum mg_err code = MG_OK;
@@ -69,8 +72,9 @@ enum mg_err mg_sandbox_report(struct mg_buf *out, unsigned *layers, struct mg_er
         return mg_err_set(err, MG_E_IO, "cannot make a folder in /tmp for the sandbox's probes: %s",
                           strerror(errno));
     (void)!snprintf(inside, sizeof inside, "%s/inside", folder);
+    (void)!snprintf(scratch, sizeof scratch, "%s/scratch", folder);
     (void)!snprintf(outside, sizeof outside, "%s/outside", folder);
-    if (mkdir(inside, 0700) < 0 || (fd = open(outside, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) < 0) {
+    if (mkdir(inside, 0700) < 0 || mkdir(scratch, 0700) < 0 || (fd = open(outside, O_CREAT | O_WRONLY | O_CLOEXEC, 0600)) < 0) {
         code = mg_err_set(err, MG_E_IO, "cannot write to %s: %s", folder, strerror(errno));
         goto out;
     }
@@ -107,6 +111,7 @@ out:
             close(pipe_fds[i]);
     unlink(outside);
     rmdir(inside);
+    rmdir(scratch);
     rmdir(folder);
     return code;
 }

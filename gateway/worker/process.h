@@ -8,7 +8,8 @@
 struct worker_start {
     int sock; /* the link to the front */
     int channel_fd;
-    const char *org_dir;           /* data_dir/orgs/<org>, with fd, cache and scratch in it */
+    const char *org_dir;           /* data_dir/orgs/<org>, with fd and cache in it */
+    const char *scratch_dir;       /* this worker's own; empty */
     const struct mg_mount *layers; /* example data and mounts, opened by the zygote */
     size_t n_layers;
     const char *const *read_paths; /* NULL-terminated */

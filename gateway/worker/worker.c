@@ -7,6 +7,7 @@
  * differ, the answer is MG_E_CONFLICT and the run comes again with it. The process ends when the
  * front does. */
 #include "process.h"
+#include "scratch.h"
 
 #include "moongate/codec.h"
 #include "moongate/log.h"
@@ -46,6 +47,8 @@ struct worker {
     struct mg_channel channel;
     struct mg_files files;
     struct mg_files_usage usage;
+    int scratch;
+    struct stat scratch_seen;
     struct mg_vm *vm;
     struct bundle bundles[BUNDLES]; /* newest first */
     size_t n_bundles;
@@ -414,6 +417,10 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
     send_result(w, &result);
     if (fd >= 0)
         close(fd);
+    if (!scratch_tidy(w->scratch, &w->scratch_seen)) {
+        mg_log_error("worker: the scratch folder cannot be emptied: %s", strerror(errno));
+        leave(EXIT_BROKEN);
+    }
     mg_vm_prepare(w->vm);
 }
 
@@ -454,16 +461,14 @@ static enum mg_err lend_to_sql(struct worker *w, int *output_fd, struct mg_errms
 static enum mg_err confine(struct worker *w, const struct worker_start *start, unsigned *layers,
                            struct mg_errmsg *err)
 {
-    static char fd_dir[4096], cache_dir[4096], scratch_dir[4096];
+    static char fd_dir[4096], cache_dir[4096];
     int keep[3 + 33], output_fd = -1;
     size_t n = 0;
     int dirfd = open_folder(start->org_dir, "fd", fd_dir, sizeof fd_dir);
     w->files.cache_dirfd = open_folder(start->org_dir, "cache", cache_dir, sizeof cache_dir);
-    int scratch = open_folder(start->org_dir, "scratch", scratch_dir, sizeof scratch_dir);
-    if (dirfd < 0 || w->files.cache_dirfd < 0 || scratch < 0)
+    if (dirfd < 0 || w->files.cache_dirfd < 0)
         return mg_err_set(err, MG_E_IO, "cannot open the folders in %s: %s", start->org_dir,
                           strerror(errno));
-    close(scratch);
     w->files.mounts[0] = (struct mg_mount){.dirfd = dirfd, .writable = true};
     w->files.n_mounts = 1;
     w->usage.quota = start->quota_bytes;
@@ -480,8 +485,8 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
         return code;
     keep[n++] = output_fd;
     /* Where GDAL and others put what they must write by name. */
-    setenv("TMPDIR", scratch_dir, 1);
-    setenv("CPL_TMPDIR", scratch_dir, 1);
+    setenv("TMPDIR", start->scratch_dir, 1);
+    setenv("CPL_TMPDIR", start->scratch_dir, 1);
 
     struct mg_vm_host host = {
         .context = w, .call = host_call, .fetch = host_fetch, .files = &w->files, .give_up = host_give_up};
@@ -490,8 +495,9 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
         return code;
     watch_faults(w->vm);
     struct mg_sandbox box = {.read_paths = start->read_paths,
-                             .write_paths =
-                                 (const char *const[]){fd_dir, cache_dir, scratch_dir, NULL},
+                             .write_paths = (const char *const[]){fd_dir, cache_dir, NULL},
+                             .scratch = start->scratch_dir,
+                             .scratch_bytes = SCRATCH_BYTES,
                              .keep_fds = keep,
                              .n_keep_fds = n,
                              .data_bytes = start->data_bytes,
@@ -503,7 +509,13 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     if (code == MG_OK && (*layers & MG_LAYER_MANDATORY) != MG_LAYER_MANDATORY)
         code = mg_err_set(err, MG_E_FORBIDDEN, "a mandatory layer of the sandbox is missing (%#x)",
                           *layers);
-    return code == MG_OK ? mg_gdal_warm(err) : code;
+    if (code != MG_OK)
+        return code;
+    /* Now, because a mount may have covered what was there before. */
+    w->scratch = open(start->scratch_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (w->scratch < 0)
+        return mg_err_set(err, MG_E_IO, "cannot open %s: %s", start->scratch_dir, strerror(errno));
+    return mg_gdal_warm(err);
 }
 
 int mg_worker_main(const struct worker_start *start)

@@ -6,6 +6,7 @@
  * ends are told to nobody. Cost: a fork of some 30 MB of mapped, shared pages: 0.3 ms. */
 #include "org_dirs.h"
 #include "process.h"
+#include "scratch.h"
 
 #include "moongate/log.h"
 #include "moongate/master.h"
@@ -17,6 +18,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/inotify.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
@@ -25,18 +27,21 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MAX_WORKERS = 8192, MAX_LAYERS = 31, SEND_MS = 5000, SQL_IDLE_MS = 250 };
+enum { MAX_WORKERS = 8192, MAX_LAYERS = 31, SEND_MS = 5000, SQL_IDLE_MS = 250, SCRATCH_MS = 200 };
 
 struct child {
     uint64_t id;
     pid_t pid;
     int pidfd;
     unsigned link; /* number of the link to the front that asked for it */
+    char *scratch; /* its folder */
+    int watch;     /* of the folder; -1: none */
+    bool wrote;    /* something was made in it: to be measured */
 };
 
 struct zygote {
     struct mg_zygote_config config;
-    int control, front, signals;
+    int control, front, signals, notify;
     unsigned link;
     struct child *children;
     size_t n_children, cap;
@@ -45,6 +50,7 @@ struct zygote {
     const char *read_paths[MAX_LAYERS + 16];
     char outside[4096];
     bool sql_tried;
+    bool measures; /* some child's folder has something in it */
 };
 
 /* System data that GDAL, PROJ and the dynamic linker read while a UDF runs. Those that are not
@@ -178,11 +184,15 @@ static enum mg_err set_up(struct zygote *z, struct mg_errmsg *err)
         return mg_err_set(err, MG_E_INTERNAL, "cannot watch for SIGCHLD: %s", strerror(errno));
     enum mg_err code = add_layers(z, err);
     if (code == MG_OK)
+        scratch_sweep(z->config.data_dir);
+    if (code == MG_OK)
         code = org_dirs_outside(z->config.data_dir, z->outside, sizeof z->outside, err);
     if (code == MG_OK)
         code = mg_sandbox_prepare(err);
     if (code == MG_OK)
         code = mg_vm_setup(z->config.lua_dir, err);
+    /* Without it (a limit of the machine) every folder is measured all the time. */
+    z->notify = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     tzset(); /* read once here, so that workers need not */
     return code;
 }
@@ -221,13 +231,48 @@ static _Noreturn void become_worker(struct zygote *z, const struct worker_start 
     _exit(mg_worker_main(start));
 }
 
+/* ---- scratch folders
+ * --------------------------------------------------------------------------------- */
+
+/* A worker whose folder is covered by a mount of its own makes nothing in the one that we see. */
+static void watch_scratch(struct zygote *z, struct child *child, const char *path)
+{
+    child->scratch = copy_text(path);
+    child->watch =
+        z->notify < 0 ? -1 : inotify_add_watch(z->notify, path, IN_CREATE | IN_MOVED_TO | IN_ONLYDIR);
+    if (child->watch < 0)
+        child->wrote = z->measures = true;
+}
+
+static void on_notify(struct zygote *z)
+{
+    _Alignas(struct inotify_event) char events[4096];
+    for (ssize_t n; (n = read(z->notify, events, sizeof events)) > 0;)
+        for (ssize_t at = 0; at < n;) {
+            const struct inotify_event *event = (const struct inotify_event *)(events + at);
+            at += (ssize_t)(sizeof *event + event->len);
+            for (size_t i = 0; i < z->n_children; i++)
+                if (z->children[i].watch == event->wd || event->mask & IN_Q_OVERFLOW)
+                    z->children[i].wrote = z->measures = true;
+        }
+}
+
+static void forget_scratch(struct zygote *z, struct child *child)
+{
+    if (child->watch >= 0)
+        inotify_rm_watch(z->notify, child->watch);
+    scratch_remove(child->scratch);
+    free(child->scratch);
+}
+
 static enum mg_err spawn(struct zygote *z, const struct mg_msg *msg, const int fds[2],
                          struct mg_errmsg *err)
 {
-    char org_dir[4096];
+    char org_dir[4096], scratch_dir[4096];
     struct worker_start start = {.sock = fds[0],
                                  .channel_fd = fds[1],
                                  .org_dir = org_dir,
+                                 .scratch_dir = scratch_dir,
                                  .layers = z->layers,
                                  .n_layers = z->n_layers,
                                  .read_paths = z->read_paths,
@@ -248,15 +293,22 @@ static enum mg_err spawn(struct zygote *z, const struct mg_msg *msg, const int f
         z->children = more;
         z->cap = cap;
     }
+    code = scratch_make(org_dir, z->link, msg->id, start.uid, scratch_dir, sizeof scratch_dir, err);
+    if (code != MG_OK)
+        return code;
     pid_t zygote = getpid(), pid = fork();
-    if (pid < 0)
-        return mg_err_set(err, MG_E_UNAVAILABLE, "cannot fork: %s", strerror(errno));
+    if (pid < 0) {
+        code = mg_err_set(err, MG_E_UNAVAILABLE, "cannot fork: %s", strerror(errno));
+        scratch_remove(scratch_dir);
+        return code;
+    }
     if (pid == 0)
         become_worker(z, &start, zygote);
     /* Until it is reaped, which happens here alone, the pid cannot mean another process. */
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     z->children[z->n_children++] =
         (struct child){.id = msg->id, .pid = pid, .pidfd = pidfd, .link = z->link};
+    watch_scratch(z, &z->children[z->n_children - 1], scratch_dir);
     struct mg_msg answer;
     mg_msg_init(&answer, MG_MSG_SPAWNED);
     answer.id = msg->id;
@@ -269,6 +321,27 @@ static void kill_child(const struct child *child)
 {
     if (child->pidfd < 0 || syscall(SYS_pidfd_send_signal, child->pidfd, SIGKILL, NULL, 0) < 0)
         kill(child->pid, SIGKILL);
+}
+
+/* Ends who has more in his folder than is allowed. A folder in which nothing is any more is left
+ * alone until the next file is made there. */
+static void measure_scratch(struct zygote *z)
+{
+    z->measures = false;
+    for (size_t i = 0; i < z->n_children; i++) {
+        struct child *child = &z->children[i];
+        bool holds = false;
+        if (!child->wrote)
+            continue;
+        if (scratch_is_over(child->scratch, &holds)) {
+            mg_log_error("zygote: a worker is ended: more than %d MB or %d files in its scratch folder",
+                         SCRATCH_BYTES >> 20, (int)SCRATCH_FILES);
+            kill_child(child);
+            holds = false; /* that was that */
+        }
+        child->wrote = holds || child->watch < 0;
+        z->measures |= child->wrote;
+    }
 }
 
 static void kill_all(struct zygote *z)
@@ -290,6 +363,7 @@ static void reap(struct zygote *z)
                 continue;
             if (child.pidfd >= 0)
                 close(child.pidfd);
+            forget_scratch(z, &child);
             z->children[i] = z->children[--z->n_children];
             if (child.link == z->link)
                 tell_exited(z, child.id, status);
@@ -376,7 +450,7 @@ int mg_zygote_main(int control, void *config)
 {
     static struct zygote z;
     struct mg_errmsg err = {{0}};
-    z = (struct zygote){.control = control, .front = -1, .signals = -1};
+    z = (struct zygote){.control = control, .front = -1, .signals = -1, .notify = -1};
     tidy_descriptors(control);
     copy_config(&z, config);
     wipe_environment();
@@ -390,15 +464,20 @@ int mg_zygote_main(int control, void *config)
     for (;;) {
         struct pollfd entries[] = {{.fd = control, .events = POLLIN},
                                    {.fd = z.signals, .events = POLLIN},
-                                   {.fd = z.front, .events = POLLIN}};
+                                   {.fd = z.front, .events = POLLIN},
+                                   {.fd = z.notify, .events = POLLIN}};
         bool waits = !z.sql_tried && z.n_children > 0;
-        int ready = poll(entries, 3, waits ? SQL_IDLE_MS : -1);
+        int ready = poll(entries, 4, z.measures ? SCRATCH_MS : waits ? SQL_IDLE_MS : -1);
         if (ready < 0 && errno != EINTR) {
             mg_log_error("zygote: poll: %s", strerror(errno));
             break;
         }
-        if (ready == 0)
+        if (ready == 0 && waits)
             open_sql(&z);
+        if (entries[3].revents)
+            on_notify(&z);
+        if (z.measures)
+            measure_scratch(&z);
         if (entries[1].revents)
             reap(&z);
         if (entries[0].revents && !on_control(&z))
@@ -410,5 +489,7 @@ int mg_zygote_main(int control, void *config)
     kill_all(&z);
     while (waitpid(-1, NULL, 0) > 0 || errno == EINTR)
         ;
+    for (size_t i = 0; i < z.n_children; i++)
+        forget_scratch(&z, &z.children[i]);
     return 0;
 }

@@ -21,11 +21,15 @@ enum mg_sandbox_layer {
     MG_LAYER_IPCNS = 1 << 8,
     MG_LAYER_UTSNS = 1 << 9,
     MG_LAYER_MOUNTNS = 1 << 10,
+    MG_LAYER_SCRATCH = 1 << 11, /* the scratch folder is a file system of its own, of a fixed size */
+    MG_LAYER_LAST = MG_LAYER_SCRATCH,
 };
 
 struct mg_sandbox {
     const char *const *read_paths;  /* NULL-terminated: folders or files, read-only (PROJ, GDAL, mounts) */
     const char *const *write_paths; /* NULL-terminated: the organisation's folders and the scratch folder */
+    const char *scratch;            /* an empty folder to write to; NULL: none */
+    size_t scratch_bytes;           /* of the file system that covers it where mounts are allowed */
     const int *keep_fds;            /* open after it, beside 0, 1, 2 */
     size_t n_keep_fds;
     size_t data_bytes;              /* RLIMIT_DATA */

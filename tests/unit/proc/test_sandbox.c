@@ -26,7 +26,7 @@
 #include <cmocka.h>
 
 static char base[] = "/tmp/mg-sandbox-XXXXXX";
-static char inside[64], readable[64], outside[64], foreign[64];
+static char inside[64], scratch[64], readable[64], outside[64], foreign[64];
 
 static int make_folders(void **state)
 {
@@ -34,13 +34,14 @@ static int make_folders(void **state)
     if (!mkdtemp(base))
         return -1;
     snprintf(inside, sizeof inside, "%s/inside", base);
+    snprintf(scratch, sizeof scratch, "%s/scratch", base);
     snprintf(readable, sizeof readable, "%s/readable", base);
     snprintf(foreign, sizeof foreign, "%s/foreign", base);
     snprintf(outside, sizeof outside, "%s/foreign/outside", base);
     char path[80];
     snprintf(path, sizeof path, "%s/file", readable);
-    if (mkdir(inside, 0777) || mkdir(readable, 0777) || mkdir(foreign, 0777) || chmod(base, 0755) ||
-        chmod(inside, 0777))
+    if (mkdir(inside, 0777) || mkdir(scratch, 0777) || mkdir(readable, 0777) || mkdir(foreign, 0777) || chmod(base, 0755) ||
+        chmod(inside, 0777) || chmod(scratch, 0777))
         return -1;
     int fd = open(path, O_CREAT | O_WRONLY, 0666), probe = open(outside, O_CREAT | O_WRONLY, 0666);
     int bad =
@@ -64,6 +65,8 @@ static struct mg_sandbox make_box(void)
     static const char *write_paths[] = {inside, NULL};
     return (struct mg_sandbox){.read_paths = read_paths,
                                .write_paths = write_paths,
+                               .scratch = scratch,
+                               .scratch_bytes = 512 << 10,
                                .data_bytes = 256 << 20,
                                .file_bytes = 1 << 20,
                                .outside = outside};
@@ -255,6 +258,59 @@ static int write_too_much(void *context)
     return 0;
 }
 
+/* What the scratch folder holds: 1 with a file system of its own, 0 as a plain folder, else an error. */
+static int fill_scratch(void *context)
+{
+    const struct trial *trial = context;
+    char path[80], block[65536] = {0};
+    struct mg_sandbox box = make_box();
+    struct mg_errmsg msg = {{0}};
+    unsigned layers;
+    int put = 0;
+    box.uid = box.gid = (unsigned)trial->abi; /* not an ABI here */
+    if (mg_sandbox_enter_without(&box, trial->left_out, 0, &layers, &msg) != MG_OK) {
+        fprintf(stderr, "%s\n", msg.text);
+        return 99;
+    }
+    snprintf(path, sizeof path, "%s/large", scratch);
+    int fd = open(path, O_RDWR | O_CREAT, 0600);
+    if (fd < 0)
+        fprintf(stderr, "cannot make %s: %s\n", path, strerror(errno));
+    while (fd >= 0 && put < 20 && write(fd, block, sizeof block) == sizeof block)
+        put++;
+    if (!(layers & MG_LAYER_SCRATCH))
+        return fd >= 0 && put == 16 && errno == EFBIG && unlink(path) == 0 ? 0 : 98;
+    return fd >= 0 && put == 8 && errno == ENOSPC ? 1 : 97;
+}
+
+static void test_scratch(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned left_out, uid;
+        const char *sentence;
+    } rows[] = {
+        {0, 0, "as we are"},
+        {MG_LAYER_USERNS, 0, "without a user namespace"},
+        {MG_LAYER_USERNS | MG_LAYER_MOUNTNS, 0, "without namespaces that mount: a plain folder"},
+        {MG_LAYER_SCRATCH, 0, "asked not to: a plain folder"},
+        {0, 54321, "under another uid"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (rows[i].uid && (geteuid() != 0 || !others_may_pass()))
+            continue;
+        struct trial trial = {.left_out = rows[i].left_out, .abi = (int)rows[i].uid};
+        int status = in_child(fill_scratch, &trial);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) > 1)
+            fail_msg("scratch, %s: %#x", rows[i].sentence, (unsigned)status);
+        if (WEXITSTATUS(status) == 1 && rows[i].left_out & (MG_LAYER_MOUNTNS | MG_LAYER_SCRATCH))
+            fail_msg("scratch, %s: there must be no mount", rows[i].sentence);
+        /* Whatever was written is gone: with the mount, or because the child took it away. */
+        if (rmdir(scratch) < 0 || mkdir(scratch, 0777) < 0 || chmod(scratch, 0777) < 0)
+            fail_msg("scratch, %s: something is left on the disk", rows[i].sentence);
+    }
+}
+
 static int do_exec(void *context)
 {
     (void)context;
@@ -444,6 +500,7 @@ int main(void)
                                        cmocka_unit_test(test_enter_refuses),
                                        cmocka_unit_test(test_ends),
                                        cmocka_unit_test(test_truncate),
+                                       cmocka_unit_test(test_scratch),
                                        cmocka_unit_test(test_uid),
                                        cmocka_unit_test(test_report)};
     return cmocka_run_group_tests(tests, make_folders, remove_folders);

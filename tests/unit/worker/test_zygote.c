@@ -6,7 +6,9 @@
 #include "moongate/sandbox.h"
 #include "moongate/worker.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -447,6 +449,59 @@ static void test_bad_spawn(void **state)
     }
 }
 
+/* The path of a worker's folder as the worker sees it (through its own mounts), or we. False: not to be seen. */
+static bool scratch_path(const struct worker *w, bool inside, char *path, size_t size)
+{
+    struct dirent **names;
+    char folder[128];
+    snprintf(folder, sizeof folder, "%s/orgs/local/scratch", data_dir);
+    int n = scandir(folder, &names, NULL, alphasort);
+    assert_int_equal(n, 3); /* ".", ".." and the one */
+    snprintf(path, size, "/proc/%d/root%s/%s", inside ? (int)w->pid : getpid(), folder, names[2]->d_name);
+    for (int i = 0; i < n; i++)
+        free(names[i]);
+    free(names);
+    return access(path, F_OK) == 0;
+}
+
+static void put_file(const char *folder, off_t bytes, char *path, size_t size)
+{
+    snprintf(path, size, "%s/planted", folder);
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    assert_int_equal(posix_fallocate(fd, 0, bytes), 0);
+    close(fd);
+}
+
+/* Empty after each run, ended when it holds too much, and gone with the worker. */
+static void test_scratch(void **state)
+{
+    (void)state;
+    char folder[400], path[420];
+    struct stat st;
+    struct worker w = spawn(1, "local");
+    if (scratch_path(&w, true, folder, sizeof folder)) { /* root may look into the worker */
+        put_file(folder, 1000, path, sizeof path);
+        struct mg_run_result result = run(&w, 1, (struct run){.code = UDF("return 'x'"), .hash = 1});
+        assert_body(&result, "x");
+        result = run(&w, 2, (struct run){.hash = 1}); /* after which the first one has been tidied up */
+        assert_body(&result, "x");
+        assert_int_not_equal(stat(path, &st), 0);
+    }
+    assert_true(scratch_path(&w, false, folder, sizeof folder));
+    put_file(folder, (off_t)300 << 20, path, sizeof path);
+    struct mg_msg msg = expect(z.link, MG_MSG_EXITED); /* nobody else asked for that */
+    assert_int_equal(msg.id, 1);
+    assert_true(WIFSIGNALED(msg.status) && WTERMSIG(msg.status) == SIGKILL);
+    assert_int_not_equal(stat(folder, &st), 0);
+    drop(&w);
+    w = spawn(2, "local");
+    assert_true(scratch_path(&w, false, folder, sizeof folder));
+    put_file(folder, 1000, path, sizeof path);
+    end(&w);
+    assert_int_not_equal(stat(folder, &st), 0);
+}
+
 /* Started as root, each organisation has a uid of its own, and keeps it. */
 static void test_uids(void **state)
 {
@@ -556,6 +611,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_run),       TEST(test_bundles), TEST(test_big),     TEST(test_gzip),
         TEST(test_call),      TEST(test_deaths),  TEST(test_hang_up), TEST(test_front_restarts),
-        TEST(test_bad_spawn), TEST(test_uids),    TEST(test_stop)};
+        TEST(test_bad_spawn), TEST(test_scratch), TEST(test_uids),    TEST(test_stop)};
     return cmocka_run_group_tests(tests, make_data_dir, remove_data_dir);
 }
