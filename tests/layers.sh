@@ -31,11 +31,11 @@ home_of() {
     case $1 in
     err | buf | pack | log | crypto | json | metrics | config | nearest) echo base ;;
     msg | memfd | sandbox | master | run_wire) echo proc ;;
-    tile | gdal | raster | raster_ops | raster_read | raster_analysis | files | table | geometry | vector_read | sql) echo geo ;;
+    tile | gdal | raster | raster_ops | raster_read | raster_analysis | files | table | geometry | vector_read | vector_ops | sql) echo geo ;;
     codec | formats) echo codec ;;
-    state | cache) echo store ;;
+    state | saved | cache) echo store ;;
     fetch) echo fetch ;;
-    catalog | sig) echo catalog ;;
+    catalog | sig | package) echo catalog ;;
     worker) echo worker ;;
     answer | broker | engine | front | http) echo serve ;;
     *) echo "" ;;
@@ -87,8 +87,11 @@ only 'jpeglib\.h' 'gateway/codec/jpg'
 only '(gdal|ogr_|cpl_)' 'gateway/geo/|gateway/codec/(tif|ipc_schema|ogr)|include/moongate/gdal'
 only '(lz4frame|zstd)\.h' 'gateway/codec/ipc_body'
 only 'geos_c' 'gateway/geo/'
+only 'geodesic' 'gateway/geo/vector_ground'
 only 'duck(_geo)?\.h' 'gateway/geo/(duck|sql)'
 only 'openssl/' 'gateway/base/crypto|gateway/serve/tls|gateway/serve/http_internal'
+only 'archive' 'gateway/catalog/package_zip'
+only 'expat' 'gateway/worker/bind_xml'
 only 'jansson' 'include/moongate/json\.h'
 
 grep -nE '\b(sprintf|strcpy|strcat|strtok|atoi|gets) ?\(' gateway/*/*.[ch] gateway/*.c | check 'no function that the house does not use'

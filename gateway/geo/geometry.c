@@ -3,17 +3,17 @@
  * One reentrant context for the process; its errors become sentences. WKB is checked by us before
  * GEOS reads it. Results are ISO WKB, little-endian, with Z where GEOS kept it (GEOS 3.11 knows no
  * M). */
-#include "moongate/geometry.h"
+#include "geometry_geos.h"
 
 #include "moongate/json.h"
 
-#include <geos_c.h>
 #include <math.h>
 #include <stdlib.h>
 
 enum { MAX_TEXT = 64 << 20, MAX_DEPTH = 8 };
 
-static GEOSContextHandle_t context;
+GEOSContextHandle_t geos_context;
+#define context geos_context
 static GEOSWKBReader *reader;
 static GEOSWKBWriter *writer;
 static char last_error[320];
@@ -26,7 +26,7 @@ static void keep_error(const char *text, void *data)
     last_error[n] = '\0';
 }
 
-static enum mg_err need_context(struct mg_errmsg *err)
+enum mg_err geos_need(struct mg_errmsg *err)
 {
     last_error[0] = '\0';
     if (context)
@@ -45,22 +45,22 @@ static enum mg_err need_context(struct mg_errmsg *err)
     return MG_OK;
 }
 
-static enum mg_err failed(struct mg_errmsg *err, const char *what)
+enum mg_err geos_failed(struct mg_errmsg *err, const char *what)
 {
     return mg_err_set(err, MG_E_ARGUMENT, "%s: %s", what,
                       last_error[0] ? last_error
                                     : "GEOS could not do it; try to make the geometry valid first");
 }
 
-static enum mg_err read_wkb(struct mg_span wkb, GEOSGeometry **out, struct mg_errmsg *err)
+enum mg_err geos_read(struct mg_span wkb, GEOSGeometry **out, struct mg_errmsg *err)
 {
     enum mg_err e = mg_wkb_check(wkb, err);
-    if (e || (e = need_context(err)))
+    if (e || (e = geos_need(err)))
         return e;
     GEOSGeometry *geometry =
         GEOSWKBReader_read_r(context, reader, (const unsigned char *)wkb.data, wkb.len);
     if (!geometry)
-        return failed(err, "the geometry cannot be read");
+        return geos_failed(err, "the geometry cannot be read");
     *out = geometry;
     return MG_OK;
 }
@@ -71,18 +71,17 @@ static enum mg_err write_wkb(const GEOSGeometry *geometry, struct mg_buf *out,
     size_t n = 0;
     unsigned char *wkb = GEOSWKBWriter_write_r(context, writer, geometry, &n);
     if (!wkb)
-        return failed(err, "the geometry cannot be written");
+        return geos_failed(err, "the geometry cannot be written");
     mg_buf_put(out, wkb, n);
     GEOSFree_r(context, wkb);
     return mg_buf_status(out, err);
 }
 
 /* Ends an operation: writes and frees what it made. */
-static enum mg_err finish(GEOSGeometry *made, const char *what, struct mg_buf *out,
-                          struct mg_errmsg *err)
+enum mg_err geos_finish(GEOSGeometry *made, const char *what, struct mg_buf *out, struct mg_errmsg *err)
 {
     if (!made)
-        return failed(err, what);
+        return geos_failed(err, what);
     enum mg_err e = write_wkb(made, out, err);
     GEOSGeom_destroy_r(context, made);
     return e;
@@ -125,10 +124,10 @@ enum mg_err mg_wkb_unary(enum mg_geo_op op, struct mg_span wkb, struct mg_buf *o
                          struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL;
-    enum mg_err e = read_wkb(wkb, &a, err);
+    enum mg_err e = geos_read(wkb, &a, err);
     if (e)
         return e;
-    e = finish(unaries[op].run(context, a), unaries[op].name, out, err);
+    e = geos_finish(unaries[op].run(context, a), unaries[op].name, out, err);
     GEOSGeom_destroy_r(context, a);
     return e;
 }
@@ -136,14 +135,14 @@ enum mg_err mg_wkb_unary(enum mg_geo_op op, struct mg_span wkb, struct mg_buf *o
 static enum mg_err read_two(struct mg_span wkb_a, struct mg_span wkb_b, GEOSGeometry **a,
                             GEOSGeometry **b, struct mg_errmsg *err)
 {
-    enum mg_err e = read_wkb(wkb_a, a, err);
-    if (!e && (e = read_wkb(wkb_b, b, err)))
+    enum mg_err e = geos_read(wkb_a, a, err);
+    if (!e && (e = geos_read(wkb_b, b, err)))
         GEOSGeom_destroy_r(context, *a);
     return e;
 }
 
 /* Overlays refuse invalid input; made valid, it is what its author meant. */
-static void make_valid(GEOSGeometry **geometry)
+void geos_make_valid(GEOSGeometry **geometry)
 {
     GEOSGeometry *valid =
         GEOSisValid_r(context, *geometry) == 1 ? NULL : GEOSMakeValid_r(context, *geometry);
@@ -162,11 +161,11 @@ enum mg_err mg_wkb_binary(enum mg_geo_binary op, struct mg_span wkb_a, struct mg
         return e;
     GEOSGeometry *made = binaries[op].run(context, a, b);
     if (!made) {
-        make_valid(&a);
-        make_valid(&b);
+        geos_make_valid(&a);
+        geos_make_valid(&b);
         made = binaries[op].run(context, a, b);
     }
-    e = finish(made, binaries[op].name, out, err);
+    e = geos_finish(made, binaries[op].name, out, err);
     GEOSGeom_destroy_r(context, a);
     GEOSGeom_destroy_r(context, b);
     return e;
@@ -181,14 +180,14 @@ enum mg_err mg_wkb_predicate(enum mg_geo_predicate op, struct mg_span wkb_a, str
         return e;
     char answer = predicates[op].run(context, a, b);
     if (answer == 2) {
-        make_valid(&a);
-        make_valid(&b);
+        geos_make_valid(&a);
+        geos_make_valid(&b);
         answer = predicates[op].run(context, a, b);
     }
     GEOSGeom_destroy_r(context, a);
     GEOSGeom_destroy_r(context, b);
     if (answer == 2)
-        return failed(err, predicates[op].name);
+        return geos_failed(err, predicates[op].name);
     *out = answer == 1;
     return MG_OK;
 }
@@ -200,10 +199,10 @@ enum mg_err mg_wkb_buffer(struct mg_span wkb, double distance, int quad_segments
     if (!isfinite(distance) || quad_segments < 1 || quad_segments > 1024)
         return mg_err_set(err, MG_E_ARGUMENT,
                           "buffer: a distance is a finite number, quadrant segments are 1 to 1024");
-    enum mg_err e = read_wkb(wkb, &a, err);
+    enum mg_err e = geos_read(wkb, &a, err);
     if (e)
         return e;
-    e = finish(GEOSBuffer_r(context, a, distance, quad_segments), "buffer", out, err);
+    e = geos_finish(GEOSBuffer_r(context, a, distance, quad_segments), "buffer", out, err);
     GEOSGeom_destroy_r(context, a);
     return e;
 }
@@ -214,12 +213,12 @@ enum mg_err mg_wkb_simplify(struct mg_span wkb, double tolerance, bool keep_topo
     GEOSGeometry *a = NULL;
     if (!isfinite(tolerance) || tolerance < 0)
         return mg_err_set(err, MG_E_ARGUMENT, "simplify: the tolerance is a number from 0");
-    enum mg_err e = read_wkb(wkb, &a, err);
+    enum mg_err e = geos_read(wkb, &a, err);
     if (e)
         return e;
     GEOSGeometry *made = keep_topology ? GEOSTopologyPreserveSimplify_r(context, a, tolerance)
                                        : GEOSSimplify_r(context, a, tolerance);
-    e = finish(made, "simplify", out, err);
+    e = geos_finish(made, "simplify", out, err);
     GEOSGeom_destroy_r(context, a);
     return e;
 }
@@ -230,15 +229,15 @@ enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf 
     GEOSGeometry *a = NULL;
     if (!(box.xmin < box.xmax) || !(box.ymin < box.ymax))
         return mg_err_set(err, MG_E_ARGUMENT, "clip: the box has no area");
-    enum mg_err e = read_wkb(wkb, &a, err);
+    enum mg_err e = geos_read(wkb, &a, err);
     if (e)
         return e;
     GEOSGeometry *made = GEOSClipByRect_r(context, a, box.xmin, box.ymin, box.xmax, box.ymax);
     if (!made) {
-        make_valid(&a);
+        geos_make_valid(&a);
         made = GEOSClipByRect_r(context, a, box.xmin, box.ymin, box.xmax, box.ymax);
     }
-    e = finish(made, "clip", out, err);
+    e = geos_finish(made, "clip", out, err);
     GEOSGeom_destroy_r(context, a);
     return e;
 }
@@ -246,12 +245,12 @@ enum mg_err mg_wkb_clip(struct mg_span wkb, struct mg_bounds box, struct mg_buf 
 enum mg_err mg_wkb_valid_on_grid(struct mg_span wkb, struct mg_buf *out, struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL;
-    enum mg_err e = read_wkb(wkb, &a, err);
+    enum mg_err e = geos_read(wkb, &a, err);
     if (e)
         return e;
     GEOSGeometry *valid = GEOSMakeValid_r(context, a);
     GEOSGeometry *snapped = valid ? GEOSGeom_setPrecision_r(context, valid, 1, 0) : NULL;
-    e = finish(snapped, "make valid", out, err);
+    e = geos_finish(snapped, "make valid", out, err);
     if (valid)
         GEOSGeom_destroy_r(context, valid);
     GEOSGeom_destroy_r(context, a);
@@ -262,13 +261,13 @@ enum mg_err mg_wkb_measure(struct mg_span wkb, double *area, double *length, str
 {
     GEOSGeometry *a = NULL;
     double found_area = 0, found_length = 0;
-    enum mg_err e = read_wkb(wkb, &a, err);
+    enum mg_err e = geos_read(wkb, &a, err);
     if (e)
         return e;
     bool ok = GEOSArea_r(context, a, &found_area) && GEOSLength_r(context, a, &found_length);
     GEOSGeom_destroy_r(context, a);
     if (!ok)
-        return failed(err, "measure");
+        return geos_failed(err, "measure");
     if (area)
         *area = found_area;
     if (length)
@@ -278,7 +277,7 @@ enum mg_err mg_wkb_measure(struct mg_span wkb, double *area, double *length, str
 
 enum mg_err mg_wkb_from_wkt(struct mg_span wkt, struct mg_buf *out, struct mg_errmsg *err)
 {
-    enum mg_err e = need_context(err);
+    enum mg_err e = geos_need(err);
     if (e)
         return e;
     if (wkt.len > MAX_TEXT)
@@ -295,7 +294,7 @@ enum mg_err mg_wkb_from_wkt(struct mg_span wkt, struct mg_buf *out, struct mg_er
     char *text = strndup(wkt.data ? wkt.data : "", wkt.len);
     GEOSWKTReader *parser = text ? GEOSWKTReader_create_r(context) : NULL;
     GEOSGeometry *geometry = parser ? GEOSWKTReader_read_r(context, parser, text) : NULL;
-    e = finish(geometry, "the WKT cannot be read", out, err);
+    e = geos_finish(geometry, "the WKT cannot be read", out, err);
     if (parser)
         GEOSWKTReader_destroy_r(context, parser);
     free(text);

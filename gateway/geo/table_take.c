@@ -320,6 +320,12 @@ static enum mg_err locate(const struct mg_table *table, const int64_t *rows, int
     size_t b = 0;
     for (int64_t i = 0; i < n; i++) {
         int64_t row = rows ? rows[i] : i;
+        if (row == -1) {
+            if (source)
+                source[i] = 0;
+            at[i] = -1;
+            continue;
+        }
         if (row < 0 || row >= table->rows)
             return mg_err_set(err, MG_E_ARGUMENT, "row %lld: the table has %lld",
                               (long long)row + 1, (long long)table->rows);
@@ -376,7 +382,7 @@ enum mg_err mg_table_take(const struct mg_table *table, const int64_t *rows, int
         }
         if (shifted)
             for (int64_t i = 0; i < n; i++)
-                moved[i] = at[i] + sources[source ? source[i] : 0]->offset;
+                moved[i] = at[i] < 0 ? -1 : at[i] + sources[source ? source[i] : 0]->offset;
         struct gather g = {.schema = column,
                            .sources = sources,
                            .n_sources = table->n_batches,

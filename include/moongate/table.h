@@ -98,7 +98,7 @@ void mg_table_builder_row(struct mg_table_builder *builder);
 MG_MUST_CHECK enum mg_err mg_table_builder_finish(struct mg_table_builder **builder, struct mg_table **out,
                                                   struct mg_errmsg *err);
 
-/* The rows of that list, in its order (numbered through all batches; NULL: all rows); columns (NULL: all).
+/* The rows of that list, in its order (numbered through all batches, -1: nulls; NULL: all rows); columns (NULL: all).
  * One batch, dictionaries decoded. Returns new. */
 MG_MUST_CHECK enum mg_err mg_table_take(const struct mg_table *table, const int64_t *rows, int64_t n_rows,
                                         const int *columns, int n_columns, struct mg_table **out,
