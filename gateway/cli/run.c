@@ -203,6 +203,7 @@ static enum mg_err run(const struct mg_config *config, int *code, struct mg_errm
                                              .quota_bytes = (uint64_t)config->quota << 20};
     struct mg_fetch_config fetch_config = {.data_dir = data_dir, .ca_file = config->egress_ca,
                                            .allow = config->allow_egress[0] ? config->allow_egress : NULL,
+                                           .deny = config->deny_egress[0] ? config->deny_egress : NULL,
                                            .max_bytes = 2ull << 30, .timeout_s = 300, .revalidate_s = 60};
     struct mg_engine_config engine_config = {.data_dir = data_dir, .example_dir = share.data, .mounts = config->mount,
                                              .workers = 1, .wall_ms = config->timeout * 1000,

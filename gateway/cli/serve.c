@@ -218,6 +218,7 @@ static enum mg_err serve(const struct mg_config *config, int *code, struct mg_er
                                       .quota_bytes = (uint64_t)config->quota << 20};
     struct mg_fetch_config fetch = {.data_dir = data_dir, .ca_file = config->egress_ca,
                                     .allow = config->allow_egress[0] ? config->allow_egress : NULL,
+                                    .deny = config->deny_egress[0] ? config->deny_egress : NULL,
                                     .max_bytes = 2ull << 30, .timeout_s = 300, .revalidate_s = 60,
                                     .uid = root ? UID_FETCHER : 0, .gid = root ? UID_FETCHER : 0};
     struct mg_child children[] = {

@@ -79,7 +79,7 @@ static bool parse_block(const char *text, int family, struct block *out)
     return true;
 }
 
-static bool is_allowed(const uint8_t *address, int family, const char *const *allow)
+static bool is_within_one_of(const uint8_t *address, int family, const char *const *allow)
 {
     struct block block;
     for (; allow && *allow; allow++)
@@ -90,7 +90,7 @@ static bool is_allowed(const uint8_t *address, int family, const char *const *al
 
 static bool v4_allowed(const uint8_t *address, const char *const *allow)
 {
-    if (is_allowed(address, AF_INET, allow))
+    if (is_within_one_of(address, AF_INET, allow))
         return true;
     for (size_t i = 0; i < sizeof refused_v4 / sizeof *refused_v4; i++)
         if (within(address, &refused_v4[i]))
@@ -100,7 +100,7 @@ static bool v4_allowed(const uint8_t *address, const char *const *allow)
 
 static bool v6_allowed(const uint8_t *address, const char *const *allow)
 {
-    if (is_allowed(address, AF_INET6, allow))
+    if (is_within_one_of(address, AF_INET6, allow))
         return true;
     for (size_t i = 0; i < sizeof carriers / sizeof *carriers; i++)
         if (within(address, &carriers[i].prefix))
@@ -111,6 +111,26 @@ static bool v6_allowed(const uint8_t *address, const char *const *allow)
         if (within(address, &refused_v6[i]))
             return false;
     return true;
+}
+
+bool mg_egress_listed(const void *address, size_t address_len, const char *const *blocks)
+{
+    const struct sockaddr *any = address;
+    if (address_len >= sizeof(struct sockaddr_in) && any->sa_family == AF_INET) {
+        struct sockaddr_in v4;
+        memcpy(&v4, address, sizeof v4);
+        return is_within_one_of((const uint8_t *)&v4.sin_addr, AF_INET, blocks);
+    }
+    if (address_len >= sizeof(struct sockaddr_in6) && any->sa_family == AF_INET6) {
+        struct sockaddr_in6 v6;
+        memcpy(&v6, address, sizeof v6);
+        const uint8_t *bytes = (const uint8_t *)&v6.sin6_addr;
+        for (size_t i = 0; i < sizeof carriers / sizeof *carriers; i++)
+            if (within(bytes, &carriers[i].prefix) && is_within_one_of(bytes + carriers[i].at, AF_INET, blocks))
+                return true;
+        return is_within_one_of(bytes, AF_INET6, blocks);
+    }
+    return false;
 }
 
 bool mg_egress_allowed(const void *address, size_t address_len, const char *const *allow)

@@ -3,6 +3,7 @@
  * It holds the only sockets to the outside, the folder of block files (open before privileges are dropped, so that
  * no other path needs to be reachable) and the trusted certificates; no keys, no organisation's files. Everything
  * runs in one thread that sleeps in curl's poll. */
+#include "exchange.h"
 #include "remotes.h"
 
 #include "moongate/log.h"
@@ -29,6 +30,7 @@ struct fetcher {
     struct mg_block_store *store;
     struct mg_transfers *transfers;
     struct mg_remotes *remotes;
+    struct mg_exchanges *exchanges;
 };
 
 static int64_t now_ms(void)
@@ -55,12 +57,30 @@ static void on_answer(void *context, const struct mg_remote_answer *answer)
         mg_log_warn("an answer does not reach the front: %s", mg_err_text(e));
 }
 
+static void on_batch(void *context, const struct mg_batch_answer *answer)
+{
+    struct fetcher *fetcher = context;
+    struct mg_msg msg;
+    mg_msg_init(&msg, MG_MSG_FETCHED);
+    msg.id = answer->id;
+    msg.tag = answer->tag;
+    msg.err = answer->err;
+    msg.bytes = answer->bytes;
+    snprintf(msg.text, sizeof msg.text, "%s", answer->text ? answer->text : "");
+    if (fetcher->front < 0)
+        return;
+    enum mg_err e = mg_msg_send_wait(fetcher->front, &msg, &answer->fd, answer->fd >= 0 ? 1 : 0, SEND_MS);
+    if (e)
+        mg_log_warn("an answer does not reach the front: %s", mg_err_text(e));
+}
+
 static void set_front(struct fetcher *fetcher, int fd)
 {
     if (fetcher->front >= 0)
         close(fetcher->front);
     fetcher->front = fd;
     mg_remotes_drop_waiters(fetcher->remotes);
+    mg_exchanges_drop(fetcher->exchanges);
 }
 
 static void on_control(struct fetcher *fetcher, const struct mg_msg *msg, int *fds, size_t n_fds)
@@ -79,8 +99,12 @@ static void on_control(struct fetcher *fetcher, const struct mg_msg *msg, int *f
     }
 }
 
-static void on_front(struct fetcher *fetcher, const struct mg_msg *msg)
+static void on_front(struct fetcher *fetcher, const struct mg_msg *msg, int fd)
 {
+    if (msg->type == MG_MSG_HTTP) {
+        mg_exchanges_ask(fetcher->exchanges, msg->id, msg->tag, fd, msg->bytes, now_ms());
+        return;
+    }
     if (msg->type != MG_MSG_FETCH) {
         mg_log_warn("the front sends %s, which is not for the fetcher", mg_msg_name(msg->type));
         return;
@@ -104,7 +128,7 @@ static bool drain(struct fetcher *fetcher, bool control)
         if (control)
             on_control(fetcher, &msg, fds, n_fds);
         else
-            on_front(fetcher, &msg);
+            on_front(fetcher, &msg, n_fds ? fds[0] : -1);
         for (size_t i = 0; i < n_fds; i++)
             if (fds[i] >= 0)
                 close(fds[i]);
@@ -160,6 +184,8 @@ static enum mg_err set_up(struct fetcher *fetcher, struct mg_errmsg *err)
     e = mg_block_store_open(folder, config->max_bytes, QUOTA, &fetcher->store, err);
     if (!e)
         e = mg_remotes_new(config, fetcher->store, fetcher->transfers, on_answer, fetcher, &fetcher->remotes, err);
+    if (!e)
+        e = mg_exchanges_new(config, fetcher->transfers, on_batch, fetcher, &fetcher->exchanges, err);
     return e;
 }
 
@@ -180,7 +206,8 @@ int mg_fetcher_main(int control, void *config)
         goto out;
     while (!fetcher.stop) {
         int links[] = {fetcher.control, fetcher.front};
-        mg_transfers_step(fetcher.transfers, links, 2, STEP_MS);
+        int wait_ms = mg_exchanges_tend(fetcher.exchanges, now_ms(), STEP_MS);
+        mg_transfers_step(fetcher.transfers, links, 2, wait_ms);
         mg_remotes_tend(fetcher.remotes, now_ms());
         if (!drain(&fetcher, true))
             break; /* without a master there is nobody to work for */
@@ -190,6 +217,7 @@ int mg_fetcher_main(int control, void *config)
 out:
     mg_transfers_free(&fetcher.transfers);
     mg_remotes_free(&fetcher.remotes);
+    mg_exchanges_free(&fetcher.exchanges);
     mg_block_store_close(&fetcher.store);
     if (fetcher.front >= 0)
         close(fetcher.front);

@@ -128,7 +128,7 @@ static const struct job *job_for(const struct remote *remote, uint64_t block)
 static bool job_head(void *context, const struct mg_answer_head *head, struct mg_errmsg *err);
 static bool job_data(void *context, const void *data, size_t n, struct mg_errmsg *err);
 static void job_done(void *context, enum mg_err e, bool sure, const struct mg_errmsg *err);
-static const struct mg_transfer_events job_events = {job_head, job_data, job_done};
+static const struct mg_transfer_events job_events = {.head = job_head, .data = job_data, .done = job_done};
 
 static enum mg_err start(struct remote *remote, uint64_t first, uint64_t last, bool probe, struct mg_errmsg *err)
 {

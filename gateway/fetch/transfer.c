@@ -1,7 +1,7 @@
 /* Requests by libcurl's multi interface.
  *
  * The egress policy sits at two places: the protocols that curl may speak, and each socket as it is opened (also
- * for a redirect, also for a name that resolves anew). No proxy, no netrc, no cookies, no compression (offsets
+ * for a redirect, also for a name that resolves anew). No proxy, no netrc, no cookies, no compression of ranges (offsets
  * would lie); at most MAX_REDIRECTS, none from https to http. */
 #include "transfer.h"
 
@@ -35,6 +35,7 @@ struct mg_transfer {
     void *context;
     struct mg_answer_head head;
     bool encoded, told, stopped;
+    bool raw; /* of mg_transfer_send */
     char host[256];
     char refused[64]; /* an address that the policy refused */
     struct mg_errmsg stop; /* why head or data said no */
@@ -101,6 +102,10 @@ static size_t on_header(char *line, size_t size, size_t n, void *context)
     struct mg_answer_head *head = &transfer->head;
     struct mg_span value;
     n *= size;
+    if (transfer->raw) {
+        transfer->events->line(transfer->context, line, n);
+        return n;
+    }
     if (n > 5 && strncmp(line, "HTTP/", 5) == 0) { /* a hop: what an earlier one said is void */
         *head = (struct mg_answer_head){.total = MG_TOTAL_UNKNOWN};
         transfer->encoded = false;
@@ -147,9 +152,9 @@ static size_t on_body(char *data, size_t size, size_t n, void *context)
 {
     struct mg_transfer *transfer = context;
     n *= size;
-    if (!tell_head(transfer))
+    if (!transfer->raw && !tell_head(transfer))
         return 0;
-    if (transfer->head.status != 200 && transfer->head.status != 206)
+    if (!transfer->raw && transfer->head.status != 200 && transfer->head.status != 206)
         return n; /* the text of an error */
     if (transfer->events->data(transfer->context, data, n, &transfer->stop))
         return n;
@@ -164,7 +169,9 @@ static curl_socket_t on_socket(void *context, curlsocktype purpose, struct curl_
     struct mg_transfer *transfer = context;
     if (purpose != CURLSOCKTYPE_IPCXN)
         return CURL_SOCKET_BAD;
-    if (mg_egress_allowed(&address->addr, address->addrlen, transfer->all->config->allow))
+    const struct mg_fetch_config *config = transfer->all->config;
+    if (mg_egress_allowed(&address->addr, address->addrlen, config->allow) &&
+        !mg_egress_listed(&address->addr, address->addrlen, config->deny))
         return socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
     const void *bytes = address->family == AF_INET6
                             ? (const void *)&((const struct sockaddr_in6 *)(const void *)&address->addr)->sin6_addr
@@ -218,27 +225,19 @@ static void transfer_free(struct mg_transfer *transfer)
     free(transfer);
 }
 
-static bool set_up(struct mg_transfer *transfer, const char *url, uint64_t from, uint64_t to, const char *etag)
+#define SET(option, value) ok = ok && curl_easy_setopt(easy, option, value) == CURLE_OK
+
+/* What holds for every request: the policy, the limits, where the answer goes. */
+static bool set_up(struct mg_transfer *transfer, const char *url)
 {
     const struct mg_transfers *all = transfer->all;
     CURL *easy = transfer->easy;
-    char range[64], condition[300];
     struct curl_blob ca = {all->ca.data, all->ca.len, CURL_BLOB_NOCOPY};
     bool tls = strncasecmp(url, "https:", 6) == 0, ok = true;
-    snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)from, (unsigned long long)to);
-    if (etag && (etag[0] == '"' || strncmp(etag, "W/", 2) == 0)) {
-        snprintf(condition, sizeof condition, "If-None-Match: %s", etag);
-        transfer->headers = curl_slist_append(NULL, condition);
-        ok = transfer->headers != NULL;
-    }
-#define SET(option, value) ok = ok && curl_easy_setopt(easy, option, value) == CURLE_OK
     SET(CURLOPT_URL, url);
-    SET(CURLOPT_RANGE, range);
-    SET(CURLOPT_HTTPHEADER, transfer->headers);
     SET(CURLOPT_USERAGENT, "moongate/" MG_VERSION);
     SET(CURLOPT_PROTOCOLS_STR, "http,https");
     SET(CURLOPT_REDIR_PROTOCOLS_STR, tls ? "https" : "http,https");
-    SET(CURLOPT_FOLLOWLOCATION, 1L);
     SET(CURLOPT_MAXREDIRS, (long)MAX_REDIRECTS);
     SET(CURLOPT_PROXY, "");
     SET(CURLOPT_NOPROXY, "*");
@@ -252,19 +251,93 @@ static bool set_up(struct mg_transfer *transfer, const char *url, uint64_t from,
     SET(CURLOPT_PRIVATE, transfer);
     SET(CURLOPT_NOSIGNAL, 1L);
     SET(CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-    SET(CURLOPT_TIMEOUT, (long)all->config->timeout_s);
     SET(CURLOPT_LOW_SPEED_LIMIT, 1L);
     SET(CURLOPT_LOW_SPEED_TIME, (long)STALL_S);
     SET(CURLOPT_CAPATH, CA_FOLDER);
     if (all->ca.len)
         SET(CURLOPT_CAINFO_BLOB, &ca);
-#undef SET
     return ok;
 }
 
-enum mg_err mg_transfer_start(struct mg_transfers *transfers, const char *url, uint64_t from, uint64_t to,
-                              const char *etag, const struct mg_transfer_events *events, void *context,
-                              struct mg_errmsg *err)
+static bool add_header(struct mg_transfer *transfer, const char *line)
+{
+    struct curl_slist *more = curl_slist_append(transfer->headers, line);
+    transfer->headers = more ? more : transfer->headers;
+    return more != NULL;
+}
+
+static bool set_up_range(struct mg_transfer *transfer, uint64_t from, uint64_t to, const char *etag)
+{
+    CURL *easy = transfer->easy;
+    char range[64], condition[300];
+    bool ok = true;
+    snprintf(range, sizeof range, "%llu-%llu", (unsigned long long)from, (unsigned long long)to);
+    if (etag && (etag[0] == '"' || strncmp(etag, "W/", 2) == 0)) {
+        snprintf(condition, sizeof condition, "If-None-Match: %s", etag);
+        ok = add_header(transfer, condition);
+    }
+    SET(CURLOPT_RANGE, range);
+    SET(CURLOPT_HTTPHEADER, transfer->headers);
+    SET(CURLOPT_FOLLOWLOCATION, 1L);
+    SET(CURLOPT_TIMEOUT, (long)transfer->all->config->timeout_s);
+    return ok;
+}
+
+static bool set_up_ask(struct mg_transfer *transfer, const struct mg_transfer_ask *ask)
+{
+    CURL *easy = transfer->easy;
+    bool get = strcmp(ask->method, "GET") == 0, head = strcmp(ask->method, "HEAD") == 0;
+    bool post = strcmp(ask->method, "POST") == 0, typed = false;
+    bool ok = add_header(transfer, "Expect:");
+    for (const char *const *line = ask->headers; ok && *line; line++) {
+        const char *colon = strchr(*line, ':');
+        typed = typed || strncasecmp(*line, "content-type:", 13) == 0;
+        if (colon && !colon[1 + strspn(colon + 1, " \t")]) { /* curl's way to say a header without a value */
+            char empty[128];
+            snprintf(empty, sizeof empty, "%.*s;", (int)(colon - *line), *line);
+            ok = add_header(transfer, empty);
+        } else {
+            ok = add_header(transfer, *line);
+        }
+    }
+    if (!typed) /* none of curl's own */
+        ok = ok && add_header(transfer, "Content-Type:");
+    SET(CURLOPT_HTTPHEADER, transfer->headers);
+    SET(CURLOPT_ACCEPT_ENCODING, "");
+    SET(CURLOPT_TIMEOUT_MS, (long)ask->timeout_ms);
+    /* A method of its own would be kept by curl through every redirect. */
+    SET(CURLOPT_FOLLOWLOCATION, ask->follow && (get || head || post) ? 1L : 0L);
+    if (head) {
+        SET(CURLOPT_NOBODY, 1L);
+    } else if (get) {
+        SET(CURLOPT_HTTPGET, 1L);
+    } else if (post || ask->body.len) {
+        SET(CURLOPT_POST, 1L);
+        SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)ask->body.len);
+        SET(CURLOPT_POSTFIELDS, ask->body.len ? ask->body.data : "");
+    }
+    if (!get && !head && !post)
+        SET(CURLOPT_CUSTOMREQUEST, ask->method);
+    return ok;
+}
+#undef SET
+
+/* Takes the transfer: `ok` says whether it was set up. */
+static enum mg_err launch(struct mg_transfer *transfer, bool ok, struct mg_errmsg *err)
+{
+    struct mg_transfers *transfers = transfer->all;
+    if (!ok || curl_multi_add_handle(transfers->multi, transfer->easy) != CURLM_OK) {
+        enum mg_err e = mg_err_set(err, MG_E_NOMEM, "no memory for a request to %s", transfer->host);
+        transfer_free(transfer);
+        return e;
+    }
+    transfer->next = transfers->first;
+    transfers->first = transfer;
+    return MG_OK;
+}
+
+static enum mg_err transfer_new(struct mg_transfers *transfers, const char *url, const struct mg_transfer_events *events,
+                                void *context, struct mg_transfer **out, struct mg_errmsg *err)
 {
     char host[256];
     enum mg_err e = mg_url_check(url, host, sizeof host, err);
@@ -276,14 +349,30 @@ enum mg_err mg_transfer_start(struct mg_transfers *transfers, const char *url, u
     *transfer = (struct mg_transfer){.all = transfers, .events = events, .context = context,
                                      .easy = curl_easy_init(), .head = {.total = MG_TOTAL_UNKNOWN}};
     memcpy(transfer->host, host, sizeof host);
-    if (!transfer->easy || !set_up(transfer, url, from, to, etag) ||
-        curl_multi_add_handle(transfers->multi, transfer->easy) != CURLM_OK) {
-        transfer_free(transfer);
-        return mg_err_set(err, MG_E_NOMEM, "no memory for a request to %s", host);
-    }
-    transfer->next = transfers->first;
-    transfers->first = transfer;
+    *out = transfer;
     return MG_OK;
+}
+
+enum mg_err mg_transfer_start(struct mg_transfers *transfers, const char *url, uint64_t from, uint64_t to,
+                              const char *etag, const struct mg_transfer_events *events, void *context,
+                              struct mg_errmsg *err)
+{
+    struct mg_transfer *transfer;
+    enum mg_err e = transfer_new(transfers, url, events, context, &transfer, err);
+    if (e)
+        return e;
+    return launch(transfer, transfer->easy && set_up(transfer, url) && set_up_range(transfer, from, to, etag), err);
+}
+
+enum mg_err mg_transfer_send(struct mg_transfers *transfers, const struct mg_transfer_ask *ask,
+                             const struct mg_transfer_events *events, void *context, struct mg_errmsg *err)
+{
+    struct mg_transfer *transfer;
+    enum mg_err e = transfer_new(transfers, ask->url, events, context, &transfer, err);
+    if (e)
+        return e;
+    transfer->raw = true;
+    return launch(transfer, transfer->easy && set_up(transfer, ask->url) && set_up_ask(transfer, ask), err);
 }
 
 static void unlist(struct mg_transfer *transfer)
@@ -300,7 +389,7 @@ static enum mg_err outcome(struct mg_transfer *transfer, CURLcode code, bool *su
     const char *host = transfer->host;
     long status = 0;
     curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
-    if (transfer->stopped || (code == CURLE_OK && !tell_head(transfer))) {
+    if (transfer->stopped || (code == CURLE_OK && !transfer->raw && !tell_head(transfer))) {
         *err = transfer->stop;
         return MG_E_CANCELLED;
     }
@@ -312,19 +401,19 @@ static enum mg_err outcome(struct mg_transfer *transfer, CURLcode code, bool *su
         if (!transfer->refused[0])
             return mg_err_set(err, MG_E_FETCH, "%s refuses connections", host);
         *sure = true;
-        return mg_err_set(err, MG_E_FETCH,
+        return mg_err_set(err, transfer->raw ? MG_E_EGRESS : MG_E_FETCH,
                           "%s leads to %s, which is not a public address; the operator can allow it "
                           "(--allow-egress %s)",
                           host, transfer->refused, transfer->refused);
     case CURLE_COULDNT_RESOLVE_HOST:
         return mg_err_set(err, MG_E_FETCH, "%s: no such host", host);
     case CURLE_OPERATION_TIMEDOUT:
-        return mg_err_set(err, MG_E_FETCH, "%s does not answer in time", host);
+        return mg_err_set(err, transfer->raw ? MG_E_FETCH_TIMEOUT : MG_E_FETCH, "%s does not answer in time", host);
     case CURLE_TOO_MANY_REDIRECTS:
         return mg_err_set(err, MG_E_FETCH, "%s redirects more than %d times", host, MAX_REDIRECTS);
     case CURLE_UNSUPPORTED_PROTOCOL:
         *sure = true;
-        return mg_err_set(err, MG_E_FETCH, "%s redirects to a protocol that is not allowed", host);
+        return mg_err_set(err, transfer->raw ? MG_E_EGRESS : MG_E_FETCH, "%s redirects to a protocol that is not allowed", host);
     case CURLE_PEER_FAILED_VERIFICATION:
         *sure = true;
         return mg_err_set(err, MG_E_FETCH,
@@ -332,7 +421,7 @@ static enum mg_err outcome(struct mg_transfer *transfer, CURLcode code, bool *su
     default:
         return mg_err_set(err, MG_E_FETCH, "%s: %s", host, curl_easy_strerror(code));
     }
-    if (status == 200 || status == 206 || status == 304 || status == 416)
+    if (transfer->raw || status == 200 || status == 206 || status == 304 || status == 416)
         return MG_OK;
     *sure = status >= 400 && status < 500 && status != 408 && status != 429;
     return mg_err_set(err, MG_E_FETCH, "%s answers with status %ld", host, status);
@@ -347,6 +436,13 @@ static void finish(CURLMsg *message)
     struct mg_errmsg err = {""};
     bool sure = false;
     enum mg_err e = outcome(transfer, code, &sure, &err);
+    if (transfer->raw) {
+        long status = 0;
+        const char *url = NULL;
+        curl_easy_getinfo(transfer->easy, CURLINFO_RESPONSE_CODE, &status);
+        curl_easy_getinfo(transfer->easy, CURLINFO_EFFECTIVE_URL, &url);
+        transfer->events->end(transfer->context, (int)status, url);
+    }
     unlist(transfer);
     transfer->events->done(transfer->context, e, sure, &err);
     transfer_free(transfer);

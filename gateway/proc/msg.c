@@ -30,6 +30,7 @@ static const struct {
     [MG_MSG_FETCHED] = {"fetched", 0, 1}, [MG_MSG_READY] = {"ready", 0, 0},
     [MG_MSG_DONE] = {"done", 0, 0},       [MG_MSG_NEED] = {"need", 0, 0},
     [MG_MSG_CALL] = {"call", 0, 0},       [MG_MSG_FETCH] = {"fetch", 0, 0},
+    [MG_MSG_HTTP] = {"http", 0, 1},
 };
 
 /* Room for more descriptors than a message may carry: the surplus has to arrive to be closed. */

@@ -559,6 +559,7 @@ static void on_message(struct mg_broker *broker, struct worker *worker, const st
         on_call(broker, worker, msg);
         break;
     case MG_MSG_FETCH:
+    case MG_MSG_HTTP:
         mg_pool_fetch_locked(broker, worker, msg);
         break;
     default:

@@ -1,4 +1,4 @@
-/* Remote bytes: a worker's FETCH goes on to the fetcher under a tag of ours, and the answer back to the worker, if its run
+/* Remote bytes: a worker's FETCH or HTTP goes on to the fetcher under a tag of ours, and the answer back to the worker, if its run
  * is still the one that asked. A worker has a few at a time; each is answered, also when the fetcher ends. */
 #include "broker_state.h"
 
@@ -40,15 +40,28 @@ void mg_pool_fetch_locked(struct mg_broker *broker, struct worker *worker, const
                                                       : "too many remote reads at once");
         return;
     }
+    int batch = -1;
+    if (msg->type == MG_MSG_HTTP) {
+        if (msg->bytes == 0 || msg->bytes > MG_CHANNEL_RESULT) {
+            mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+            return;
+        }
+        if (mg_memfd_of("http", (struct mg_span){(const char *)worker->channel.result, msg->bytes}, &batch, NULL)) {
+            refuse_fetch(broker, worker, msg, "no memory for the requests");
+            return;
+        }
+    }
     *slot = (struct fetch){.tag = ++broker->next_id, .worker = worker->id, .run = msg->id, .worker_tag = msg->tag};
     struct mg_msg forward = *msg;
     forward.tag = slot->tag;
     memcpy(forward.org, worker->org, sizeof forward.org); /* never what the worker says */
     mg_metric_add(MG_M_FETCHES, 1);
-    if (mg_msg_send(broker->fetcher, &forward, NULL, 0) != MG_OK) {
+    if (mg_msg_send(broker->fetcher, &forward, &batch, batch >= 0) != MG_OK) {
         slot->tag = 0;
         refuse_fetch(broker, worker, msg, "the fetcher is busy; try again in a second");
     }
+    if (batch >= 0)
+        close(batch);
 }
 
 void mg_pool_fetcher_lost_locked(struct mg_broker *broker)

@@ -120,6 +120,20 @@ static bool is_current(struct mg_versions *versions, const char *org, struct mg_
     return mg_span_is(version, entry->version);
 }
 
+static int64_t now_s(void) { return (int64_t)time(NULL); }
+
+/* `text`: seconds since 1970. */
+static bool is_before(int64_t now, struct mg_span text)
+{
+    int64_t s = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9' || i > 12)
+            return false;
+        s = s * 10 + (text.data[i] - '0');
+    }
+    return now < s;
+}
+
 int64_t mg_versions_until(struct mg_versions *versions, const char *org, struct mg_span deps, int64_t made_s)
 {
     struct mg_unpack in;
@@ -133,7 +147,9 @@ int64_t mg_versions_until(struct mg_versions *versions, const char *org, struct 
         if (in.failed)
             current = false;
         else if (mg_span_is(kind, "url")) /* the fetcher asks for its ETag again when the run is made again */
-            current = (int64_t)time(NULL) - made_s < REMOTE_S;
+            current = now_s() - made_s < REMOTE_S;
+        else if (mg_span_is(kind, "http")) /* until when is what its run said of it */
+            current = is_before(now_s(), version);
         else
             current = is_current(versions, org, kind, name, version, now_us, &until_us);
     }

@@ -36,6 +36,7 @@ static const struct {
     {"file", "sql"},
     {"frames", "frames"},
     {"files", "files"},
+    {"http", "http"},
     {"env", "files"},
     {"load_dotenv", "files"},
 };
@@ -142,7 +143,7 @@ static int l_open(lua_State *L)
         {"core", vm_open_core},     {"json", vm_open_json},   {"geometry", vm_open_geometry},
         {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
         {"run", vm_open_run},       {"encode", vm_open_encode}, {"sql", vm_open_sql},
-        {"frames", vm_open_frames}, {"files", vm_open_files}};
+        {"frames", vm_open_frames}, {"files", vm_open_files}, {"http", vm_open_http}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         if (strcmp(groups[i].name, name) == 0) {

@@ -148,7 +148,7 @@ static enum mg_err copy_memfd(int fd, uint64_t bytes, struct mg_buf *out, struct
 {
     void *at;
     if (bytes == 0 || bytes > SIZE_MAX / 2 || !mg_memfd_check(fd, bytes, true))
-        return mg_err_set(err, MG_E_INTERNAL, "the result of the other UDF came malformed");
+        return mg_err_set(err, MG_E_INTERNAL, "what another process gave came malformed");
     enum mg_err code = mg_memfd_map(fd, bytes, false, &at, err);
     if (code != MG_OK)
         return code;
@@ -225,6 +225,34 @@ static enum mg_err host_fetch(void *context, const char *url, uint64_t offset, u
         return mg_err_set(err, MG_E_FETCH, "%s: the fetcher sent no file", url);
     *fd = got;
     return MG_OK;
+}
+
+static enum mg_err host_http(void *context, struct mg_span requests, struct mg_buf *answers,
+                             struct mg_errmsg *err)
+{
+    struct worker *w = context;
+    struct mg_msg msg;
+    int fd;
+    if (requests.len > MG_CHANNEL_RESULT)
+        return mg_err_set(err, MG_E_ARGUMENT, "the requests may have %d bytes at most together",
+                          (int)MG_CHANNEL_RESULT);
+    memcpy(w->channel.result, requests.data, requests.len);
+    mg_msg_init(&msg, MG_MSG_HTTP);
+    msg.id = w->run;
+    msg.tag = ++w->next_tag;
+    msg.bytes = requests.len;
+    send_or_leave(w, &msg);
+    receive_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &fd);
+    enum mg_err code = (enum mg_err)msg.err;
+    if (code != MG_OK)
+        mg_err_set(err, code, "%s", msg.text[0] ? msg.text : mg_err_text(code));
+    else if (fd < 0)
+        code = mg_err_set(err, MG_E_INTERNAL, "the fetcher gave no answers");
+    else
+        code = copy_memfd(fd, msg.bytes, answers, err);
+    if (fd >= 0)
+        close(fd);
+    return code;
 }
 
 /* ---- bundles
@@ -489,7 +517,7 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     setenv("CPL_TMPDIR", start->scratch_dir, 1);
 
     struct mg_vm_host host = {
-        .context = w, .call = host_call, .fetch = host_fetch, .files = &w->files, .give_up = host_give_up};
+        .context = w, .call = host_call, .fetch = host_fetch, .http = host_http, .files = &w->files, .give_up = host_give_up};
     code = mg_vm_new(&host, &w->vm, err);
     if (code != MG_OK)
         return code;

@@ -14,6 +14,7 @@ struct mg_fetch_config {
     const char *data_dir;
     const char *ca_file;         /* further trusted certificates; NULL: the system's */
     const char *const *allow;    /* NULL-terminated CIDR blocks that may be reached although private: "127.0.0.1/32" */
+    const char *const *deny;     /* likewise: never reached, although public or allowed */
     uint64_t max_bytes;          /* of one remote file: 2 GB */
     unsigned timeout_s;          /* 300 */
     unsigned revalidate_s;       /* ETag checked at most this often: 60 */
@@ -24,5 +25,8 @@ int mg_fetcher_main(int control, void *config);
 
 /* The policy alone: may this address be connected to? `address` is a struct sockaddr. */
 bool mg_egress_allowed(const void *address, size_t address_len, const char *const *allow);
+
+/* Whether the address is in one of the blocks; an IPv6 address that carries an IPv4 one counts as both. */
+bool mg_egress_listed(const void *address, size_t address_len, const char *const *blocks);
 
 #endif

@@ -38,6 +38,8 @@ enum mg_msg_type {
     MG_MSG_CALL,    /* run id calls a UDF: .bytes of request in the channel, child tag .tag */
     /* worker -> front -> fetcher and back */
     MG_MSG_FETCH,   /* run id asks for remote bytes: .offset, .bytes, .url; tag .tag */
+    MG_MSG_HTTP,    /* run id has .bytes of requests in the channel (to the fetcher: in fd), tag .tag; answered by FETCHED
+                     * with .bytes of answers in fd, a memfd */
     MG_MSG_TYPE_COUNT
 };
 

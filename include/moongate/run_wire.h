@@ -39,9 +39,9 @@ struct mg_run_request {
 };
 
 struct mg_dep {
-    struct mg_span kind; /* "file", "url", "udf" */
+    struct mg_span kind; /* "file", "url", "udf", "http" */
     struct mg_span name;
-    struct mg_span version; /* mtime_ns:size, ETag, code hash in hex */
+    struct mg_span version; /* mtime_ns:size, ETag, code hash in hex, seconds since 1970 until when */
 };
 
 struct mg_run_result {

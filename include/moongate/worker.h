@@ -36,6 +36,8 @@ struct mg_vm_host {
     enum mg_err (*call)(void *context, const struct mg_run_request *request, struct mg_buf *result,
                         struct mg_errmsg *err);
     mg_fetch_f *fetch;
+    /* Sends HTTP requests (blocks): packed batches as fetch/exchange.h has them. Appends the answers. Nullable. */
+    enum mg_err (*http)(void *context, struct mg_span requests, struct mg_buf *answers, struct mg_errmsg *err);
     const struct mg_files *files;
     /* Ends the process of a run that cannot be ended otherwise: it takes memory for ever, in compiled code that catches
      * each refusal. Nullable. Does not return. */

@@ -127,6 +127,29 @@ static void test_allow(void **state)
                      rows[i].allowed ? "refused" : "allowed");
 }
 
+/* A block that is closed counts for each way to write the address. */
+static void test_listed(void **state)
+{
+    (void)state;
+    static const char *const blocks[] = {"8.8.0.0/16", "2001:4860::/32", NULL};
+    static const struct {
+        const char *address;
+        bool listed;
+    } rows[] = {{"8.8.8.8", true},         {"8.9.0.1", false},          {"::ffff:8.8.4.4", true},
+                {"64:ff9b::8.8.8.8", true}, {"2002:808:808::1", true},    {"2001:4860:4860::8888", true},
+                {"2001:4861::1", false},    {"::ffff:9.9.9.9", false}};
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct sockaddr_in v4 = {.sin_family = AF_INET};
+        struct sockaddr_in6 v6 = {.sin6_family = AF_INET6};
+        bool is_v4 = inet_pton(AF_INET, rows[i].address, &v4.sin_addr) == 1;
+        assert_true(is_v4 || inet_pton(AF_INET6, rows[i].address, &v6.sin6_addr) == 1);
+        bool listed = is_v4 ? mg_egress_listed(&v4, sizeof v4, blocks) : mg_egress_listed(&v6, sizeof v6, blocks);
+        if (listed != rows[i].listed)
+            fail_msg("%s is %slisted", rows[i].address, listed ? "" : "not ");
+        assert_false(is_v4 ? mg_egress_listed(&v4, sizeof v4, NULL) : mg_egress_listed(&v6, sizeof v6, NULL));
+    }
+}
+
 static void test_other_families(void **state)
 {
     (void)state;
@@ -143,7 +166,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_policy),
         cmocka_unit_test(test_allow),
-        cmocka_unit_test(test_other_families),
+        cmocka_unit_test(test_listed), cmocka_unit_test(test_other_families),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
