@@ -151,13 +151,18 @@ static bool same_version(const struct mg_udf *a, const struct mg_udf *b)
     return a->broken ? strcmp(a->broken, b->broken) == 0 : mg_hash_eq(&a->code, &b->code);
 }
 
-void slot_read(struct mg_catalog *catalog, struct slot *slot)
+bool slot_read(struct mg_catalog *catalog, struct slot *slot, bool last)
 {
     struct mg_udf *udf = NULL;
     struct mg_errmsg err = {""};
     slot->wanted = false;
     if (catalog_is_udf_dir(slot->dir, slot->udf != NULL || slot->source->single)) {
         enum mg_err status = mg_udf_read(slot->dir, slot->source->label, &udf, &err);
+        if (!last && watch_reported(catalog)) { /* it may be the next save, begun before this read */
+            mg_udf_unref(&udf);
+            slot->wanted = true;
+            return false;
+        }
         if (!udf)
             mg_log_warn("%s: %s", slot->dir, err.text[0] ? err.text : mg_err_text(status));
         if (udf && udf->broken && !same_version(slot->udf, udf))
@@ -167,4 +172,5 @@ void slot_read(struct mg_catalog *catalog, struct slot *slot)
         mg_udf_unref(&udf);
     else
         slot_set(catalog, slot, udf);
+    return true;
 }

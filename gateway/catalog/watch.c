@@ -7,8 +7,10 @@
  * read again. A given folder that vanishes is looked for twice a second.
  *
  * Events of a finished save are queued before close() returns: a look-up that first takes in what is queued sees
- * every save that happened before it (mg_catalog_find). Cost: one read(2) for some 100 events; one version read, about
- * 0.1 ms, for each changed UDF. */
+ * every save that happened before it (mg_catalog_find). Where another thread has taken it in, the queue is empty before
+ * the version is in place; `installing` is set before events are taken and cleared after, so whoever finds the queue
+ * empty finds it set, and waits. Cost: one read(2) for some 100 events; one version read, about 0.1 ms, for each
+ * changed UDF. */
 #include "watch.h"
 
 #include "moongate/log.h"
@@ -71,10 +73,16 @@ void watch_wake(struct mg_catalog *catalog)
         MG_ASSERT(errno == EAGAIN); /* already awake */
 }
 
-bool watch_pending(const struct mg_catalog *catalog)
+bool watch_reported(const struct mg_catalog *catalog)
 {
     int bytes = 0;
     return ioctl(catalog->inotify_fd, FIONREAD, &bytes) == 0 && bytes > 0;
+}
+
+bool watch_pending(const struct mg_catalog *catalog)
+{
+    /* In this order: what is not in the queue any more was taken out after `installing` was set. */
+    return watch_reported(catalog) || __atomic_load_n(&catalog->installing, __ATOMIC_SEQ_CST);
 }
 
 /* The first watch of wd, or where it would be. */
@@ -135,7 +143,7 @@ void watch_slot(struct mg_catalog *catalog, struct slot *slot)
     watch_forget(catalog, slot, NULL);
     add_watch(catalog, slot->dir, slot, NULL);
     slot->n_touched = 0;
-    slot_read(catalog, slot);
+    slot_read(catalog, slot, true);
 }
 
 static bool is_folder(const char *path)
@@ -337,21 +345,34 @@ static int64_t tend_sources(struct mg_catalog *catalog, int64_t now)
     return next;
 }
 
-void watch_tend(struct mg_catalog *catalog)
+/* True: done, and *next is when there is more to do; false: more was reported meanwhile. */
+static bool tend_once(struct mg_catalog *catalog, bool last, int64_t *next)
 {
     int64_t now = now_ms();
-    uint64_t ticks;
-    while (read(catalog->timer_fd, &ticks, sizeof ticks) > 0)
-        continue;
+    bool done = true;
     take_events(catalog, now);
-    int64_t next = tend_sources(catalog, now);
+    *next = tend_sources(catalog, now);
     for (size_t i = 0; i < catalog->n_slots; i++) {
         struct slot *slot = catalog->slots[i];
         int64_t due = slot->wanted ? slot_due(slot, now) : INT64_MAX;
         if (due == 0)
-            slot_read(catalog, slot);
-        else if (due < next)
-            next = due;
+            done = slot_read(catalog, slot, last) && done;
+        else if (due < *next)
+            *next = due;
     }
+    return done;
+}
+
+void watch_tend(struct mg_catalog *catalog)
+{
+    enum { TRIES = 4 }; /* folders that never rest shall not keep a look-up for ever */
+    uint64_t ticks;
+    int64_t next = INT64_MAX;
+    __atomic_store_n(&catalog->installing, true, __ATOMIC_SEQ_CST);
+    while (read(catalog->timer_fd, &ticks, sizeof ticks) > 0)
+        continue;
+    for (int i = 1; i <= TRIES && !tend_once(catalog, i == TRIES, &next); i++)
+        continue;
     arm(catalog, next);
+    __atomic_store_n(&catalog->installing, false, __ATOMIC_SEQ_CST);
 }

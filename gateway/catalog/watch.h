@@ -47,8 +47,10 @@ struct mg_catalog {
     char **changed;         /* names to be told */
     size_t n_changed, cap_changed;
     int inotify_fd, timer_fd, event_fd, epoll_fd;
+    bool installing;        /* atomic: somebody has taken in events whose versions may not be in place yet */
     bool adding;            /* nothing is told */
     bool warned;            /* the kernel gives no more watches */
+    struct saved_udfs *saved; /* saved.c; NULL: none */
 };
 
 /* slots.c; with `tending` held. */
@@ -58,9 +60,13 @@ MG_MUST_CHECK enum mg_err slot_add(struct mg_catalog *catalog, struct source *so
 void slot_remove(struct mg_catalog *catalog, struct slot *slot);
 void slot_set(struct mg_catalog *catalog, struct slot *slot, struct mg_udf *udf); /* takes udf, nullable */
 void slot_free(struct slot *slot);
-/* Reads the folder and takes over the version when it differs. */
-void slot_read(struct mg_catalog *catalog, struct slot *slot);
+/* Reads the folder and takes over the version when it differs. False: while it was read something was reported, maybe of
+ * it, so that it is wanted again; not when this is the `last` try. */
+bool slot_read(struct mg_catalog *catalog, struct slot *slot, bool last);
 struct slot *slot_find(const struct mg_catalog *catalog, struct mg_span name);
+
+/* saved.c */
+void saved_close(struct mg_catalog *catalog);
 
 /* watch.c; with `tending` held. */
 MG_MUST_CHECK enum mg_err watch_open(struct mg_catalog *catalog, struct mg_errmsg *err);
@@ -71,7 +77,9 @@ void watch_forget(struct mg_catalog *catalog, const struct slot *slot, const str
 void watch_source(struct mg_catalog *catalog, struct source *source);
 /* Takes in what the kernel has reported and reads what is due. */
 void watch_tend(struct mg_catalog *catalog);
-/* Something waits to be taken in. */
+/* Something waits to be taken in. Any thread. */
+bool watch_reported(const struct mg_catalog *catalog);
+/* The same, or it was taken in and is not in place yet: whoever then waits for `tending` sees it. Any thread. */
 bool watch_pending(const struct mg_catalog *catalog);
 void watch_wake(struct mg_catalog *catalog);
 

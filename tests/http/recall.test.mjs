@@ -115,11 +115,11 @@ test("a revocation holds on the very next request", async () => {
   }
 });
 
-test("a save is in the next answers, and the old code never comes back", async () => {
+test("a save is in the very next answer, and the old code never comes back", async () => {
   await remembered("Code");
-  for (let v = 2; v < 8; v++) {
+  for (let v = 2; v < 22; v++) {
     writeFileSync(join(dir, "Code/Code.lua"), udf(`return "v${v}"`));
-    await until(async () => (await ask("Code")).text === `v${v}`, "the new code");
+    assert.equal((await ask("Code")).text, `v${v}`);
     assert.equal((await remembered("Code")).text, `v${v}`);
   }
   rmSync(join(dir, "Code"), { recursive: true });

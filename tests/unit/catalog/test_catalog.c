@@ -15,6 +15,7 @@
 
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 /* The bytes of one file of the current version: "" when there is none, "?" and the reason when it is broken. */
@@ -369,6 +370,73 @@ static void many_threads(void **state)
     mg_catalog_close(&reader.catalog);
 }
 
+/* Who asks after a save was closed gets it, also when another thread has just taken its events out of the queue and
+ * still reads the files; and nobody gets the emptied file of a save under way. The writer goes on once all have looked. */
+struct asker {
+    struct mg_catalog *catalog;
+    int *saved; /* number in the code of the last finished save; -1: enough */
+    int looked, late, halves;
+};
+
+static void *ask_on(void *context)
+{
+    struct asker *asker = context;
+    int seen = 0, saved;
+    while ((saved = __atomic_load_n(asker->saved, __ATOMIC_ACQUIRE)) >= 0) {
+        struct mg_udf *udf = mg_catalog_find(asker->catalog, MG_SPAN("Hello"));
+        char code[64] = "";
+        ssize_t n = udf && !udf->broken ? pread(udf->bundle_fd, code, sizeof code - 1, 0) : -1;
+        const char *at = n > 0 ? memmem(code, (size_t)n, "return ", 7) : NULL;
+        int found = at ? (int)strtol(at + 7, NULL, 10) : -1;
+        mg_udf_unref(&udf);
+        asker->halves += found < 0; /* the file was empty when it was read */
+        asker->late += found >= 0 && found < saved;
+        if (saved != seen) {
+            seen = saved;
+            __atomic_store_n(&asker->looked, saved, __ATOMIC_RELEASE);
+        }
+    }
+    return NULL;
+}
+
+static void a_save_is_in_every_later_look_up(void **state)
+{
+    (void)state;
+    enum { ASKERS = 4, SAVES = 300 };
+    int saved = 0;
+    make_dir("later");
+    make_udf("later/Hello", "return 0");
+    struct mg_catalog *catalog = open_on("later", "folder");
+    struct asker askers[ASKERS];
+    pthread_t threads[ASKERS];
+    for (int i = 0; i < ASKERS; i++) {
+        askers[i] = (struct asker){.catalog = catalog, .saved = &saved};
+        pthread_create(&threads[i], NULL, ask_on, &askers[i]);
+    }
+    for (int i = 1; i <= SAVES; i++) {
+        char code[40];
+        snprintf(code, sizeof code, "return %d", i);
+        int fd = open(in("later/Hello/Hello.lua"), O_WRONLY | O_TRUNC | O_CLOEXEC);
+        sched_yield(); /* somebody may find it empty */
+        assert_int_equal(write(fd, code, strlen(code)), strlen(code));
+        close(fd);
+        __atomic_store_n(&saved, i, __ATOMIC_RELEASE);
+        for (int k = 0; k < ASKERS; k++)
+            while (__atomic_load_n(&askers[k].looked, __ATOMIC_ACQUIRE) < i)
+                sched_yield();
+    }
+    __atomic_store_n(&saved, -1, __ATOMIC_RELEASE);
+    int late = 0, halves = 0;
+    for (int i = 0; i < ASKERS; i++) {
+        pthread_join(threads[i], NULL);
+        late += askers[i].late;
+        halves += askers[i].halves;
+    }
+    assert_int_equal(late, 0);
+    assert_int_equal(halves, 0);
+    mg_catalog_close(&catalog);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -382,6 +450,7 @@ int main(void)
         cmocka_unit_test(signatures),
         cmocka_unit_test(overflow),
         cmocka_unit_test(many_threads),
+        cmocka_unit_test(a_save_is_in_every_later_look_up),
     };
     mg_log_init("test", MG_LOG_ERROR, false);
     return cmocka_run_group_tests(tests, folders_make, folders_remove);
