@@ -18,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,6 +30,7 @@
 enum {
     SQL_FOLDERS = 40, /* more than struct mg_files has mounts */
     BUNDLES = 32,
+    IDLE_MS = 1000,
     BUNDLE_MAX = 64 << 20,
     FILE_MAX = 1 << 30,
     GZIP_MIN = 256,
@@ -106,15 +108,19 @@ static void send_or_leave(struct worker *w, const struct mg_msg *msg)
         leave(0);
 }
 
-/* Waits for one message; *fd is -1 when none came along. */
+/* Waits for one message; *fd is -1 when none came along. Runs that follow each other find the heap as large as the last
+ * one left it (gdal_setup.c); who has nothing to do for a second gives back what is free of it. */
 static void receive(struct worker *w, struct mg_msg *msg, int *fd)
 {
-    for (;;) {
+    for (int wait_ms = IDLE_MS;;) {
         int fds[MG_MSG_MAX_FDS];
         size_t n_fds = 0;
         enum mg_err code = mg_msg_recv(w->sock, msg, fds, &n_fds);
         if (code == MG_E_CANCELLED) {
-            mg_msg_wait(w->sock, -1);
+            if (!mg_msg_wait(w->sock, wait_ms) && wait_ms > 0) {
+                malloc_trim(0);
+                wait_ms = -1;
+            }
             continue;
         }
         if (code != MG_OK)
