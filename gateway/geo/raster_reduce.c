@@ -135,6 +135,20 @@ static enum mg_sample sample_of(const struct mg_raster *const *parts, size_t n,
     return same && how <= MG_RED_MAX ? parts[0]->sample : wide ? MG_F64 : MG_F32;
 }
 
+/* Classes stay classes: what keeps samples keeps the palette that all parts have. */
+static void keep_palette(const struct mg_raster *const *parts, size_t n, enum mg_reduction how, struct mg_raster *r)
+{
+    const struct mg_raster *like = parts[0];
+    bool same = how <= MG_RED_MAX && r->sample == MG_U8 && r->bands == 1;
+    for (size_t i = 0; i < n; i++)
+        same = same && parts[i]->n_palette == like->n_palette &&
+               memcmp(parts[i]->palette, like->palette, (size_t)like->n_palette * sizeof *like->palette) == 0;
+    if (!same)
+        return;
+    r->n_palette = like->n_palette;
+    memcpy(r->palette, like->palette, sizeof r->palette);
+}
+
 enum mg_err mg_raster_combine(const struct mg_raster *const *parts, size_t n, enum mg_reduction how,
                               struct mg_raster **out, struct mg_errmsg *err)
 {
@@ -158,6 +172,8 @@ enum mg_err mg_raster_combine(const struct mg_raster *const *parts, size_t n, en
           : mg_err_set(err, MG_E_NOMEM, "no memory to combine rasters");
     if (code == MG_OK && (code = mg_raster_copy_georef(r, like)) != MG_OK)
         mg_err_set(err, code, "no memory to combine rasters");
+    if (code == MG_OK)
+        keep_palette(parts, n, how, r);
     size_t pixels = (size_t)like->width * (size_t)like->height;
     for (int band = 0; code == MG_OK && band < like->bands; band++)
         for (size_t at = 0; code == MG_OK && at < pixels; at += S) {

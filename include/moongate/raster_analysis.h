@@ -23,7 +23,7 @@ enum mg_reduction {
 /* "first", "last", "latest" (the same), "min" …; -1 when unknown. */
 int mg_reduction_find(struct mg_span name);
 /* Each pixel of each band over all parts (1 to 256, of one size and number of bands). first, last,
- * min, max keep the parts' type when it is one; count is int32; others float32 (float64 when a part
+ * min, max keep the parts' type when it is one, and a palette that all have; count is int32; others float32 (float64 when a part
  * is float64, uint32 or int32). */
 MG_MUST_CHECK enum mg_err mg_raster_combine(const struct mg_raster *const *parts, size_t n,
                                             enum mg_reduction how, struct mg_raster **out,

@@ -104,6 +104,28 @@ static void combined(void **state)
         mg_raster_unref(&parts[i]);
     mg_raster_unref(&two[0]);
     mg_raster_unref(&two[1]);
+    /* Classes: one palette stays, two do not, and a mean of classes is no class. */
+    struct mg_raster *classes[2] = {made(MG_U8, W, H, 1, big[0]), made(MG_U8, W, H, 1, big[1])}, *out;
+    for (int p = 0; p < 2; p++) {
+        classes[p]->n_palette = 3;
+        memcpy(classes[p]->palette, (uint8_t[3][4]){{1, 2, 3, 255}, {4, 5, 6, 255}, {7, 8, 9, 0}}, 12);
+    }
+    static const struct {
+        enum mg_reduction how;
+        int colours;
+    } kept[] = {{MG_RED_FIRST, 3}, {MG_RED_MAX, 3}, {MG_RED_MEAN, 0}, {MG_RED_COUNT, 0}};
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        assert_int_equal(mg_raster_combine((const struct mg_raster *const *)classes, 2, kept[i].how, &out, &err), MG_OK);
+        assert_int_equal(out->n_palette, kept[i].colours);
+        assert_int_equal(out->palette[1][2], kept[i].colours ? 6 : 0);
+        mg_raster_unref(&out);
+    }
+    classes[1]->palette[2][0] = 70;
+    assert_int_equal(mg_raster_combine((const struct mg_raster *const *)classes, 2, MG_RED_FIRST, &out, &err), MG_OK);
+    assert_int_equal(out->n_palette, 0);
+    mg_raster_unref(&out);
+    mg_raster_unref(&classes[0]);
+    mg_raster_unref(&classes[1]);
 }
 
 /* np.percentile([7, 1, 4, 10, 2.5], [0, 10, 25, 50, 97.5, 100]); np.histogram(…, bins=3, range=(1,
