@@ -29,6 +29,10 @@ static const struct {
     [MG_MSG_BIG] = {"big", 1, 1},         [MG_MSG_CHILD] = {"child", 0, 1},
     [MG_MSG_FETCHED] = {"fetched", 0, 1}, [MG_MSG_READY] = {"ready", 0, 0},
     [MG_MSG_DONE] = {"done", 0, 0},       [MG_MSG_NEED] = {"need", 0, 0},
+    [MG_MSG_ACK] = {"ack", 0, 0},         [MG_MSG_VALUED] = {"valued", 0, 1},
+    [MG_MSG_START] = {"start", 0, 0},     [MG_MSG_AWAIT] = {"await", 0, 0},
+    [MG_MSG_CANCEL] = {"cancel", 0, 0},   [MG_MSG_ASK] = {"ask", 0, 0},
+    [MG_MSG_KEEP] = {"keep", 0, 0},
     [MG_MSG_CALL] = {"call", 0, 0},       [MG_MSG_FETCH] = {"fetch", 0, 0},
     [MG_MSG_HTTP] = {"http", 0, 1},
 };

@@ -71,11 +71,17 @@ static void job_free(struct job *job)
     free(job);
 }
 
+/* Children go first, the deeper ones before the others, so that what has begun ends; those of the same depth in their
+ * order. `first`: before all. */
 static void queue_put_locked(struct mg_broker *broker, struct job *job, bool first)
 {
+    struct job *next = first ? broker->queue_head : NULL;
+    if (!first && job->ask.child)
+        for (next = broker->queue_head; next && next->ask.child && next->ask.depth >= job->ask.depth;)
+            next = next->next;
     job->queued = true;
-    job->prev = first ? NULL : broker->queue_tail;
-    job->next = first ? broker->queue_head : NULL;
+    job->next = next;
+    job->prev = next ? next->prev : broker->queue_tail;
     *(job->prev ? &job->prev->next : &broker->queue_head) = job;
     *(job->next ? &job->next->prev : &broker->queue_tail) = job;
     mg_metric_set(MG_M_QUEUE, ++broker->n_queued);
@@ -211,7 +217,7 @@ void mg_broker_submit(struct mg_broker *broker, const struct mg_job *ask, struct
             return;
         }
         job = job_new_locked(broker, ask);
-        queue_put_locked(broker, job, ask->child);
+        queue_put_locked(broker, job, false);
     }
     if (waiter) {
         waiter->job = job;
@@ -308,6 +314,7 @@ static void *broker_main(void *context)
                 mg_pool_event(broker, what);
         }
         tell_finished(broker);
+        mg_calls_flush(broker);
         int64_t now = mg_now_us();
         if (broker->tick_due || now >= next_pool_tick) {
             broker->tick_due = false;

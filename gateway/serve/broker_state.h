@@ -30,6 +30,17 @@ struct job {
 enum worker_phase { WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_PARKED, WORKER_DEAD };
 enum kill_reason { KILL_NOT, KILL_DEADLINE, KILL_CPU, KILL_CANCELLED, KILL_OUTPUT, KILL_PROTOCOL, KILL_STOP };
 
+/* A child run that its parent has not taken the result of. */
+struct call {
+    uint64_t tag;             /* of the parent's worker */
+    void *handle;             /* of config.call, to be let go; NULL: done, or about to be said */
+    struct mg_answer *answer; /* once done */
+    struct call *next;
+};
+
+/* What a parked worker waits for. */
+enum worker_awaits { AWAITS_NOTHING, AWAITS_CHILD, AWAITS_VALUE };
+
 struct worker {
     uint64_t id;
     char org[64];
@@ -54,8 +65,11 @@ struct worker {
     uint64_t big_bytes;
     struct mg_hash bundles[BUNDLES]; /* what the worker holds, in the order of use, newest first */
     size_t n_bundles;
-    void *child;               /* of config.call */
-    uint64_t child_tag;
+    struct call *children;     /* of the current run, newest first */
+    enum worker_awaits awaits;
+    uint64_t await_tag;        /* of a child; 0: the next that ends */
+    struct mg_hash await_key;  /* of a function value */
+    uint64_t value_tag;        /* of the last ASK */
     struct worker *next;
 };
 
@@ -81,6 +95,10 @@ struct mg_broker {
     struct job *flight[FLIGHT_BUCKETS];
     struct job *finished;      /* wait for their waiters to be told, by the broker's thread */
     struct fetch fetches[FETCHES];
+    struct claim *claims;      /* function values that are being computed */
+    uint64_t generation;       /* of the function values that are kept */
+    struct call *orphans;      /* to be let go without the lock */
+    int64_t last_call_us;      /* when a run last waited */
     unsigned layers;
     int64_t spawn_after_us;    /* back-off when workers do not come up */
     unsigned spawn_failures;
@@ -99,6 +117,20 @@ struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id);
 
 /* The worker takes no more messages: it is ended. */
 void mg_pool_lose_locked(struct mg_broker *broker, struct worker *worker);
+
+void mg_pool_set_phase(struct mg_broker *broker, struct worker *worker, enum worker_phase phase);
+
+/* pool_calls.c. start and await give up the lock for a while; `worker` may be gone then. */
+void mg_calls_start(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
+void mg_calls_await(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
+void mg_calls_cancel_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
+void mg_calls_end_locked(struct mg_broker *broker, struct worker *worker);
+void mg_calls_flush(struct mg_broker *broker); /* without the lock */
+
+/* pool_values.c; they too give up the lock. */
+void mg_values_ask(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
+void mg_values_keep(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
+void mg_values_end_locked(struct mg_broker *broker, struct worker *worker);
 
 /* pool_fetch.c */
 void mg_pool_fetch_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);

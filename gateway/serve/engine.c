@@ -125,6 +125,8 @@ enum mg_err mg_engine_start(struct mg_engine *engine, struct mg_errmsg *err)
         .call = mg_engine_call,
         .let_go = mg_engine_let_go,
         .keep = mg_engine_keep,
+        .value_get = mg_engine_value_get,
+        .value_put = mg_engine_value_put,
         .watch_fd = mg_catalog_fd(engine->catalog),
         .watch = on_watch,
         .tick = on_tick,

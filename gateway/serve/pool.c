@@ -21,7 +21,7 @@
 
 /* Waiting parents are bounded by 4 x workers; each may have a chain of children, which are never held back: with a
  * bound on them the parents could wait for each other for ever. */
-enum { GRACE_MS = 250, ORPHAN_MS = 200, START_MS = 20000, QUEUE_MS = 60000, PARK_FACTOR = 4, MAX_CALLS = 1000 };
+enum { GRACE_MS = 250, ORPHAN_MS = 200, START_MS = 20000, QUEUE_MS = 60000, PARK_FACTOR = 4, SPARE_US = 60000000 };
 
 struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id)
 {
@@ -37,21 +37,15 @@ static void close_fds(const int *fds, size_t n)
         close(fds[i]);
 }
 
-static void set_phase(struct mg_broker *broker, struct worker *worker, enum worker_phase phase)
+void mg_pool_set_phase(struct mg_broker *broker, struct worker *worker, enum worker_phase phase)
 {
+    if (phase == WORKER_PARKED)
+        broker->last_call_us = mg_now_us();
     broker->n_starting += (phase == WORKER_STARTING) - (worker->phase == WORKER_STARTING);
     broker->n_active += (phase == WORKER_BUSY) - (worker->phase == WORKER_BUSY);
     broker->n_parked += (phase == WORKER_PARKED) - (worker->phase == WORKER_PARKED);
     worker->phase = phase;
     mg_metric_set(MG_M_WORKERS_BUSY, broker->n_active);
-}
-
-/* Takes a child off a worker, to be cancelled without the lock. */
-static void *take_child(struct worker *worker)
-{
-    void *child = worker->child;
-    worker->child = NULL;
-    return child;
 }
 
 /* False: the zygote's buffer is full; the tick tries again. Without a zygote there is nobody to tell. */
@@ -110,7 +104,7 @@ static void spawn_locked(struct mg_broker *broker, const char *org)
     worker->next = broker->workers;
     broker->workers = worker;
     worker->phase = WORKER_IDLE;
-    set_phase(broker, worker, WORKER_STARTING);
+    mg_pool_set_phase(broker, worker, WORKER_STARTING);
     mg_metric_set(MG_M_WORKERS, ++broker->n_workers);
     mg_metric_add(MG_M_WORKERS_STARTED, 1);
     return;
@@ -147,6 +141,7 @@ static void hand_over_locked(struct mg_broker *broker, struct worker *worker, st
     mg_msg_init(&msg, MG_MSG_RUN);
     msg.id = worker->run = ++broker->next_id;
     msg.bytes = job->request.len;
+    msg.offset = broker->generation;
     memcpy(worker->channel.request, job->request.data, job->request.len);
     bool attach = !has_bundle(worker, &job->ask.udf->code) || with_bundle;
     job->worker = worker;
@@ -163,7 +158,7 @@ static void hand_over_locked(struct mg_broker *broker, struct worker *worker, st
     if (job->ask.deadline_us && job->ask.deadline_us < worker->deadline_us)
         worker->deadline_us = job->ask.deadline_us;
     worker->cpu_start_us = -1;
-    set_phase(broker, worker, WORKER_BUSY);
+    mg_pool_set_phase(broker, worker, WORKER_BUSY);
     mg_metric_add(MG_M_RUNS, 1);
     if (mg_msg_send(worker->sock, &msg, &job->ask.udf->bundle_fd, attach) != MG_OK)
         mg_pool_lose_locked(broker, worker);
@@ -267,11 +262,12 @@ static bool is_strangers_doing(const struct worker *worker)
            (!worker->exited || (WIFSIGNALED(worker->status) && WTERMSIG(worker->status) == SIGKILL));
 }
 
-/* Frees the worker; its run is answered or tried again. Its child run, if any, is cancelled by the caller with the
- * lock released. */
+/* Frees the worker; its run is answered or tried again. Its child runs are let go later, without the lock. */
 static void bury_locked(struct mg_broker *broker, struct worker *worker)
 {
     struct job *job = worker->job;
+    mg_calls_end_locked(broker, worker);
+    mg_values_end_locked(broker, worker);
     if (worker->phase == WORKER_STARTING && !worker->lost && !broker->stopping) {
         broker->spawn_failures++;
         int64_t wait_ms = 50LL << (broker->spawn_failures < 8 ? broker->spawn_failures : 8);
@@ -291,7 +287,7 @@ static void bury_locked(struct mg_broker *broker, struct worker *worker)
         mg_broker_requeue_locked(broker, job);
     else if (job)
         mg_broker_finish_locked(broker, job, death_answer(broker, worker));
-    set_phase(broker, worker, WORKER_DEAD);
+    mg_pool_set_phase(broker, worker, WORKER_DEAD);
     struct worker **at = &broker->workers;
     while (*at != worker)
         at = &(*at)->next;
@@ -318,12 +314,9 @@ void mg_pool_zygote_lost_locked(struct mg_broker *broker)
 
 void mg_pool_free(struct mg_broker *broker)
 {
-    while (broker->workers) {
-        void *child = take_child(broker->workers);
+    while (broker->workers)
         bury_locked(broker, broker->workers);
-        if (child)
-            broker->config.let_go(broker->config.context, child);
-    }
+    mg_calls_flush(broker);
     if (broker->zygote >= 0)
         close(broker->zygote);
     if (broker->fetcher >= 0)
@@ -412,7 +405,9 @@ static void on_done(struct mg_broker *broker, struct worker *worker, const struc
         return;
     }
     worker->job = NULL;
-    set_phase(broker, worker, WORKER_IDLE);
+    mg_calls_end_locked(broker, worker); /* what it did not wait for */
+    mg_values_end_locked(broker, worker);
+    mg_pool_set_phase(broker, worker, WORKER_IDLE);
     mg_broker_finish_locked(broker, job, answer);
     if (worker->big_fd >= 0) {
         close(worker->big_fd);
@@ -421,7 +416,9 @@ static void on_done(struct mg_broker *broker, struct worker *worker, const struc
     unsigned able = 0;
     for (const struct worker *w = broker->workers; w; w = w->next)
         able += w->phase != WORKER_PARKED && !w->killed && !w->gone;
-    bool surplus = able > broker->config.workers;
+    /* While runs call others there is one for each that waits: the next parks soon, and a start costs milliseconds. */
+    bool calls = broker->last_call_us && mg_now_us() - broker->last_call_us < SPARE_US;
+    bool surplus = able > broker->config.workers * (calls ? 2 : 1);
     if (worker->retire || worker->runs >= RETIRE_RUNS || surplus)
         mg_pool_kill_locked(broker, worker, KILL_STOP);
 }
@@ -451,80 +448,6 @@ static void on_need_locked(struct mg_broker *broker, struct worker *worker, cons
         mg_pool_lose_locked(broker, worker);
 }
 
-/* ---- child runs -------------------------------------------------------------------------------------- */
-
-static void on_call(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
-{
-    if (worker->phase != WORKER_BUSY || msg->id != worker->run || !worker->job || msg->bytes > MG_CHANNEL_RESULT) {
-        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
-        return;
-    }
-    set_phase(broker, worker, WORKER_PARKED);
-    worker->child_tag = msg->tag;
-    if (++worker->calls > MAX_CALLS) {
-        struct mg_answer *refusal = mg_answer_error(MG_E_TOO_MANY, "a run may call at most 1,000 other runs");
-        pthread_mutex_unlock(&broker->lock);
-        mg_broker_child_done(broker, worker->id, msg->tag, refusal);
-        mg_answer_unref(&refusal);
-        pthread_mutex_lock(&broker->lock);
-        return;
-    }
-    struct mg_buf request;
-    mg_buf_init(&request, 0);
-    mg_buf_put(&request, worker->channel.result, msg->bytes);
-    struct mg_job parent = worker->job->ask;
-    parent.deadline_us = worker->deadline_us;
-    uint64_t id = worker->id, tag = msg->tag;
-    __atomic_add_fetch(&parent.udf->refs, 1, __ATOMIC_RELAXED);
-    mg_pool_dispatch_locked(broker);
-    pthread_mutex_unlock(&broker->lock);
-    void *child = broker->config.call(broker->config.context, &parent, id, tag,
-                                      (struct mg_span){request.data, request.len});
-    mg_udf_unref(&parent.udf);
-    mg_buf_fini(&request);
-    pthread_mutex_lock(&broker->lock);
-    worker = mg_pool_find(broker, id);
-    if (worker && worker->phase == WORKER_PARKED && worker->child_tag == tag) {
-        worker->child = child;
-    } else if (child) { /* it is done already, or its parent is gone */
-        pthread_mutex_unlock(&broker->lock);
-        broker->config.let_go(broker->config.context, child);
-        pthread_mutex_lock(&broker->lock);
-    }
-}
-
-void mg_broker_child_done(struct mg_broker *broker, uint64_t worker_id, uint64_t tag, struct mg_answer *answer)
-{
-    struct mg_errmsg err = {0};
-    struct mg_buf packed;
-    mg_buf_init(&packed, 0);
-    int fd = -1;
-    void *child = NULL;
-    bool made = mg_answer_to_result(answer, &packed) == MG_OK &&
-                mg_memfd_of("child", (struct mg_span){packed.data, packed.len}, &fd, &err) == MG_OK;
-    pthread_mutex_lock(&broker->lock);
-    struct worker *worker = mg_pool_find(broker, worker_id);
-    if (worker && worker->phase == WORKER_PARKED && worker->child_tag == tag) {
-        child = take_child(worker);
-        worker->child_tag = 0;
-        set_phase(broker, worker, WORKER_BUSY);
-        struct mg_msg msg;
-        mg_msg_init(&msg, MG_MSG_CHILD);
-        msg.id = worker->run;
-        msg.tag = tag;
-        msg.bytes = packed.len;
-        msg.err = made ? MG_OK : MG_E_NOMEM;
-        if (worker->sock < 0 || mg_msg_send(worker->sock, &msg, &fd, made) != MG_OK)
-            mg_pool_lose_locked(broker, worker);
-    }
-    pthread_mutex_unlock(&broker->lock);
-    if (child)
-        broker->config.let_go(broker->config.context, child);
-    if (fd >= 0)
-        close(fd);
-    mg_buf_fini(&packed);
-}
-
 /* ---- events ------------------------------------------------------------------------------------------ */
 
 static void on_ready_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
@@ -538,7 +461,7 @@ static void on_ready_locked(struct mg_broker *broker, struct worker *worker, con
     broker->layers = msg->layers;
     broker->spawn_failures = 0;
     broker->last_error[0] = 0;
-    set_phase(broker, worker, WORKER_IDLE);
+    mg_pool_set_phase(broker, worker, WORKER_IDLE);
     worker->has_clock = worker->pid > 0 && clock_getcpuclockid(worker->pid, &worker->cpu_clock) == 0;
 }
 
@@ -556,7 +479,20 @@ static void on_message(struct mg_broker *broker, struct worker *worker, const st
         on_need_locked(broker, worker, msg);
         break;
     case MG_MSG_CALL:
-        on_call(broker, worker, msg);
+    case MG_MSG_START:
+        mg_calls_start(broker, worker, msg);
+        break;
+    case MG_MSG_AWAIT:
+        mg_calls_await(broker, worker, msg);
+        break;
+    case MG_MSG_CANCEL:
+        mg_calls_cancel_locked(broker, worker, msg);
+        break;
+    case MG_MSG_ASK:
+        mg_values_ask(broker, worker, msg);
+        break;
+    case MG_MSG_KEEP:
+        mg_values_keep(broker, worker, msg);
         break;
     case MG_MSG_FETCH:
     case MG_MSG_HTTP:
@@ -570,7 +506,6 @@ static void on_message(struct mg_broker *broker, struct worker *worker, const st
 /* One message an event: what else there is makes another event, and mostly there is nothing. */
 void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
 {
-    void *orphan = NULL;
     struct mg_msg msg;
     int fds[MG_MSG_MAX_FDS];
     size_t n_fds = 0;
@@ -590,14 +525,13 @@ void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
         worker->since_us = mg_now_us();
         close(worker->sock);
         worker->sock = -1;
-        orphan = take_child(worker);
+        mg_calls_end_locked(broker, worker);
+        mg_values_end_locked(broker, worker);
         if (worker->exited)
             bury_locked(broker, worker);
     }
     mg_pool_dispatch_locked(broker);
     pthread_mutex_unlock(&broker->lock);
-    if (orphan)
-        broker->config.let_go(broker->config.context, orphan);
 }
 
 void mg_pool_zygote_event(struct mg_broker *broker)
@@ -677,8 +611,6 @@ static void expire_locked(struct mg_broker *broker, int64_t now)
 
 void mg_pool_tick(struct mg_broker *broker)
 {
-    void *orphans[64];
-    size_t n_orphans = 0;
     pthread_mutex_lock(&broker->lock);
     int64_t now = mg_now_us();
     unsigned of_org = 0;
@@ -692,11 +624,8 @@ void mg_pool_tick(struct mg_broker *broker)
         if (w->phase == WORKER_STARTING && !w->gone && now - w->since_us > START_MS * 1000LL)
             mg_pool_kill_locked(broker, w, KILL_STOP);
         bool silent = w->sock < 0 && now - w->since_us > ORPHAN_MS * 1000LL;
-        if ((silent || w->lost) && n_orphans < 64) {
-            if ((orphans[n_orphans] = take_child(w)))
-                n_orphans++;
+        if (silent || w->lost)
             bury_locked(broker, w);
-        }
     }
     expire_locked(broker, now);
     while (of_org < broker->config.workers && broker->zygote >= 0 && !broker->stopping &&
@@ -709,6 +638,5 @@ void mg_pool_tick(struct mg_broker *broker)
     }
     mg_pool_dispatch_locked(broker);
     pthread_mutex_unlock(&broker->lock);
-    for (size_t i = 0; i < n_orphans; i++)
-        broker->config.let_go(broker->config.context, orphans[i]);
+    mg_calls_flush(broker);
 }

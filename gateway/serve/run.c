@@ -204,6 +204,7 @@ static void submit(struct mg_run *run, const struct mg_sig *sig, const struct mg
     mg_metric_add(MG_M_CACHE_MISSES, 1);
     run->waiter.told = told_answer;
     run->waiter.context = run_ref(run);
+    run->waiter.parent = run->has_parent ? run->parent.worker : 0;
     mg_broker_submit(run->engine->broker, &job, &run->waiter);
 }
 
@@ -436,6 +437,7 @@ static void describe(struct mg_run *run)
     mg_sha256(packed.data, packed.len, &job.key);
     run->waiter.told = told_signature;
     run->waiter.context = run_ref(run);
+    run->waiter.parent = run->has_parent ? run->parent.worker : 0;
     mg_broker_submit(run->engine->broker, &job, &run->waiter);
     mg_buf_fini(&packed);
 }

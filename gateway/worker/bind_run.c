@@ -63,21 +63,6 @@ static int64_t pack_arguments(lua_State *L, int index, struct mg_buf *args)
     return count;
 }
 
-static void take_deps(struct mg_vm *vm, struct mg_span deps)
-{
-    struct mg_unpack in;
-    mg_unpack_init(&in, deps.data, deps.len);
-    size_t n = deps.len ? mg_unpack_count(&in, 100000) : 0;
-    for (size_t i = 0; i < n; i++) {
-        struct mg_span kind = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in),
-                       version = mg_unpack_bytes(&in);
-        static const char *const kinds[] = {"file", "url", "udf", "http"};
-        for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !in.failed; k++)
-            if (mg_span_is(kind, kinds[k]))
-                vm_dep(vm, kinds[k], name, version);
-    }
-}
-
 /* call(name [, arguments]) -> the value of the other UDF */
 static int l_call(lua_State *L)
 {
@@ -115,7 +100,7 @@ static int l_call(lua_State *L)
                              : mg_err_text(err));
     if (mg_run_result_unpack((struct mg_span){answer->data, answer->len}, &result) != MG_OK)
         vm_raise(L, MG_E_INTERNAL, "run: %s: the answer is broken", name);
-    take_deps(vm, result.deps);
+    vm_take_deps(vm, result.deps);
     if (result.log.len)
         vm_note(vm, "[%s] %.*s", name, (int)(result.log.len > 900 ? 900 : result.log.len),
                 result.log.data);

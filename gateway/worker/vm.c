@@ -3,7 +3,7 @@
  * A run: load the UDF's file from the bundle (text), call it, call the function that it gave to
  * moon.udf with the arguments by name, make the answer. The used state is closed when the next one
  * is made, between runs. */
-#include "vm.h"
+#include "vm_values.h"
 
 #include "moongate/raster_read.h"
 
@@ -84,6 +84,7 @@ void mg_vm_free(struct mg_vm **vm)
         return;
     vm_state_close(*vm);
     vm_warm_free(*vm);
+    vm_values_free(*vm);
     each_buf(*vm, mg_buf_fini);
     free(*vm);
     *vm = NULL;
@@ -125,6 +126,7 @@ void vm_note(struct mg_vm *vm, const char *format, ...)
 
 void vm_dep(struct mg_vm *vm, const char *kind, struct mg_span name, struct mg_span version)
 {
+    vm_values_touch(vm, kind, name, version);
     /* `seen` holds kind and name of what was recorded; the first version counts. */
     struct mg_unpack in;
     mg_unpack_init(&in, vm->seen.data, vm->seen.len);
@@ -139,6 +141,21 @@ void vm_dep(struct mg_vm *vm, const char *kind, struct mg_span name, struct mg_s
     mg_pack_bytes(&vm->deps, name.data, name.len);
     mg_pack_bytes(&vm->deps, version.data, version.len);
     vm->n_deps++;
+}
+
+void vm_take_deps(struct mg_vm *vm, struct mg_span deps)
+{
+    struct mg_unpack in;
+    mg_unpack_init(&in, deps.data, deps.len);
+    size_t n = deps.len ? mg_unpack_count(&in, 100000) : 0;
+    for (size_t i = 0; i < n; i++) {
+        struct mg_span kind = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in),
+                       version = mg_unpack_bytes(&in);
+        static const char *const kinds[] = {"file", "url", "udf", "http"};
+        for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !in.failed; k++)
+            if (mg_span_is(kind, kinds[k]))
+                vm_dep(vm, kinds[k], name, version);
+    }
 }
 
 void vm_dep_file(struct mg_vm *vm, const char *name)
@@ -340,6 +357,7 @@ static void begin(struct mg_vm *vm, const struct mg_run_request *request, struct
     vm->request = request;
     vm->bundle = bundle;
     vm->used = true;
+    vm_values_begin(vm);
     vm->lua_limit = request->lua_bytes > 0 ? (size_t)request->lua_bytes : VM_LUA_BYTES;
     vm->extern_limit = vm->lua_limit * EXTERN_FACTOR;
     mg_vsimoon_use(vm->host.files, on_fetch, on_seen, vm);

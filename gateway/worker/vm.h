@@ -83,6 +83,7 @@ struct mg_vm {
     struct mg_buf log, deps, seen, headers, mime, body, scratch[VM_SCRATCH];
     struct vm_fault fault;
     size_t n_headers;
+    struct vm_values *values; /* what moon.cache keeps (vm_values.h); NULL before its first use */
     int fn_line, fn_last; /* where the UDF's function stands in its file */
     char fn_file[160];
 };
@@ -164,6 +165,11 @@ bool vm_value_of(lua_State *L, int index, struct mg_value *value);
 /* vm_format.c: the internal value format. */
 void vm_value_store(lua_State *L, int index, struct mg_buf *out);
 void vm_value_push(lua_State *L, const char *what, struct mg_span stored);
+/* The same of n values from `first` on, as a function gives them; their number. */
+void vm_values_store(lua_State *L, int first, int n, struct mg_buf *out);
+int vm_values_push(lua_State *L, const char *what, struct mg_span stored);
+/* vm_key.c: appends the canonical encoding of the values at `indices`. */
+void vm_key_put(lua_State *L, const char *what, const int *indices, size_t n, struct mg_buf *out);
 
 /* vm_json.c. False with a sentence in `why`. */
 bool vm_json_write(lua_State *L, int index, struct mg_buf *out, struct mg_errmsg *why);
@@ -175,6 +181,8 @@ void vm_note(struct mg_vm *vm, const char *format, ...) MG_PRINTF(2, 3);
 void vm_dep(struct mg_vm *vm, const char *kind, struct mg_span name, struct mg_span version);
 /* A file that the run reads: its version as it stands now, before it is read. */
 void vm_dep_file(struct mg_vm *vm, const char *name);
+/* All of a packed list (count; kind, name, version). */
+void vm_take_deps(struct mg_vm *vm, struct mg_span deps);
 /* GDAL path of a file that the author names; raises. */
 const char *vm_gdal_path(lua_State *L, const char *what, int index, char *out, size_t size);
 
@@ -186,6 +194,7 @@ void vm_open_raster(lua_State *L);
 void vm_open_table(lua_State *L);
 void vm_open_tile(lua_State *L);
 void vm_open_run(lua_State *L);
+void vm_open_cache(lua_State *L);
 void vm_open_encode(lua_State *L);
 void vm_open_frames(lua_State *L);
 void vm_open_sql(lua_State *L);

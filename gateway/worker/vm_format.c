@@ -1,5 +1,5 @@
-/* The internal value format: any value of Lua that the library knows, for child runs (and, later,
- * function values).
+/* The internal value format: any value of Lua that the library knows, for child runs and function
+ * values.
  *
  * 8 bytes of magic, then one value: a shape byte, then by shape: nothing; 8 bytes of double; 64-bit
  * length and bytes; tables as a 64-bit count, then key, value …. Stored rasters and tables begin at
@@ -23,7 +23,8 @@ enum shape {
     SHAPE_GEOMETRY = 'g',
     SHAPE_BOUNDS = 'b',
     SHAPE_RESPONSE = 'h',
-    SHAPE_OBJECT = 'o'
+    SHAPE_OBJECT = 'o',
+    SHAPE_LIST = 'v' /* of a function's results: a count, then each */
 };
 
 static void put_u64(struct mg_buf *out, uint64_t value)
@@ -59,11 +60,18 @@ static void end_blob(struct mg_buf *out, size_t at, size_t begin)
         memcpy(out->data + at, &len, sizeof len);
 }
 
-static void store_map(lua_State *L, int index, char shape, struct mg_buf *out, size_t start,
-                      int depth);
+struct writer {
+    struct mg_buf *out;
+    size_t start;
+    const char *cannot; /* what cannot be done with a function */
+};
 
-static void store(lua_State *L, int index, struct mg_buf *out, size_t start, int depth)
+static void store_map(lua_State *L, int index, char shape, const struct writer *w, int depth);
+
+static void store(lua_State *L, int index, const struct writer *w, int depth)
 {
+    struct mg_buf *out = w->out;
+    size_t start = w->start;
     if (depth > VM_MAX_DEPTH)
         vm_raise(L, MG_E_UDF_TYPE,
                  "tables are nested deeper than 64 (does a table contain itself?)");
@@ -105,12 +113,12 @@ static void store(lua_State *L, int index, struct mg_buf *out, size_t start, int
         }
         if (luaL_getmetafield(L, index, "__moon_response")) {
             lua_pop(L, 1);
-            store_map(L, index, SHAPE_RESPONSE, out, start, depth);
+            store_map(L, index, SHAPE_RESPONSE, w, depth);
         } else if (luaL_getmetafield(L, index, "__moon_object")) {
             lua_pop(L, 1);
-            store_map(L, index, SHAPE_OBJECT, out, start, depth);
+            store_map(L, index, SHAPE_OBJECT, w, depth);
         } else {
-            store_map(L, index, SHAPE_MAP, out, start, depth);
+            store_map(L, index, SHAPE_MAP, w, depth);
         }
         return;
     case LUA_TUSERDATA:
@@ -149,21 +157,20 @@ static void store(lua_State *L, int index, struct mg_buf *out, size_t start, int
     default:
         break;
     }
-    vm_raise(L, MG_E_UDF_TYPE, "a %s cannot be handed from one UDF to another",
-             luaL_typename(L, index));
+    vm_raise(L, MG_E_UDF_TYPE, "a %s cannot be %s", luaL_typename(L, index), w->cannot);
 }
 
-static void store_map(lua_State *L, int index, char shape, struct mg_buf *out, size_t start,
-                      int depth)
+static void store_map(lua_State *L, int index, char shape, const struct writer *w, int depth)
 {
+    struct mg_buf *out = w->out;
     mg_buf_char(out, shape);
     size_t at = out->len;
     uint64_t count = 0;
     put_u64(out, 0);
     for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
         int top = lua_gettop(L);
-        store(L, top - 1, out, start, depth + 1);
-        store(L, top, out, start, depth + 1);
+        store(L, top - 1, w, depth + 1);
+        store(L, top, w, depth + 1);
         count++;
         if (out->failed) {
             lua_pop(L, 2);
@@ -176,9 +183,19 @@ static void store_map(lua_State *L, int index, char shape, struct mg_buf *out, s
 
 void vm_value_store(lua_State *L, int index, struct mg_buf *out)
 {
-    size_t start = out->len;
+    const struct writer w = {out, out->len, "handed from one UDF to another"};
     mg_buf_put(out, MAGIC, sizeof MAGIC);
-    store(L, index < 0 ? lua_gettop(L) + 1 + index : index, out, start, 0);
+    store(L, index < 0 ? lua_gettop(L) + 1 + index : index, &w, 0);
+}
+
+void vm_values_store(lua_State *L, int first, int n, struct mg_buf *out)
+{
+    const struct writer w = {out, out->len, "kept by moon.cache"};
+    mg_buf_put(out, MAGIC, sizeof MAGIC);
+    mg_buf_char(out, SHAPE_LIST);
+    put_u64(out, (uint64_t)n);
+    for (int i = 0; i < n; i++)
+        store(L, first + i, &w, 0);
 }
 
 struct reader {
@@ -343,17 +360,41 @@ static void load_value(struct reader *r, int depth)
     }
 }
 
+static void begin(struct reader *r, lua_State *L, const char *what, struct mg_span stored)
+{
+    *r = (struct reader){.L = L,
+                         .what = what,
+                         .start = stored.data,
+                         .at = stored.data,
+                         .end = stored.data + stored.len};
+    if (stored.len < sizeof MAGIC || memcmp(stored.data, MAGIC, sizeof MAGIC) != 0)
+        broken(r);
+    r->at += sizeof MAGIC;
+}
+
 void vm_value_push(lua_State *L, const char *what, struct mg_span stored)
 {
-    struct reader r = {.L = L,
-                       .what = what,
-                       .start = stored.data,
-                       .at = stored.data,
-                       .end = stored.data + stored.len};
-    if (stored.len < sizeof MAGIC || memcmp(stored.data, MAGIC, sizeof MAGIC) != 0)
-        broken(&r);
-    r.at += sizeof MAGIC;
+    struct reader r;
+    begin(&r, L, what, stored);
     load_value(&r, 0);
     if (r.at != r.end)
         broken(&r);
+}
+
+int vm_values_push(lua_State *L, const char *what, struct mg_span stored)
+{
+    enum { MAX_RESULTS = 250 };
+    struct reader r;
+    uint64_t n;
+    begin(&r, L, what, stored);
+    if (r.at == r.end || *r.at++ != SHAPE_LIST)
+        broken(&r);
+    get(&r, &n, sizeof n);
+    if (n > MAX_RESULTS || !lua_checkstack(L, (int)n + 8))
+        broken(&r);
+    for (uint64_t i = 0; i < n; i++)
+        load_value(&r, 0);
+    if (r.at != r.end)
+        broken(&r);
+    return (int)n;
 }

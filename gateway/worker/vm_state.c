@@ -29,6 +29,7 @@ static const struct {
     {"bounds", "tile"},
     {"tile", "tile"},
     {"json", "json"},
+    {"cache", "cache"},
     {"run", "run"},
     {"load", "run"},
     {"encode", "encode"},
@@ -142,7 +143,7 @@ static int l_open(lua_State *L)
     } groups[] = {
         {"core", vm_open_core},     {"json", vm_open_json},   {"geometry", vm_open_geometry},
         {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
-        {"run", vm_open_run},       {"encode", vm_open_encode}, {"sql", vm_open_sql},
+        {"run", vm_open_run},       {"cache", vm_open_cache},       {"encode", vm_open_encode}, {"sql", vm_open_sql},
         {"frames", vm_open_frames}, {"files", vm_open_files}, {"http", vm_open_http}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
@@ -373,6 +374,8 @@ static void restrict_environment(lua_State *L)
     lua_setglobal(L, "os");
     lua_pop(L, 1);
     lua_getglobal(L, "string");
+    lua_getfield(L, -1, "dump"); /* for keys of moon.cache alone */
+    lua_setfield(L, LUA_REGISTRYINDEX, "moon.dump");
     lua_pushnil(L);
     lua_setfield(L, -2, "dump");
     lua_pop(L, 1);

@@ -10,6 +10,7 @@
 #include "moongate/answer.h"
 #include "moongate/catalog.h"
 #include "moongate/msg.h"
+#include "moongate/worker.h"
 
 struct mg_broker;
 struct mg_job;
@@ -25,6 +26,7 @@ struct mg_waiter {
     struct job *job; /* the broker's, from here on */
     struct mg_waiter *next;
     bool shared;
+    uint64_t parent; /* the worker whose run waits; 0: none */
 };
 
 struct mg_broker_config {
@@ -37,6 +39,13 @@ struct mg_broker_config {
     /* A worker calls a UDF: start it and report by mg_broker_child_done. `request` is borrowed. Gives a handle for
      * let_go, or NULL when it was answered at once. */
     void *(*call)(void *context, const struct mg_job *parent, uint64_t worker, uint64_t tag, struct mg_span request);
+    /* Values of cached functions: those that are kept (reply->state HIT, SAME, or else COMPUTE; *fd new), and what is
+     * to be kept (entry, or fd). On the broker's thread. Nullable: none are kept. */
+    void (*value_get)(void *context, const char *org, const struct mg_value_ask *ask, struct mg_value_reply *reply,
+                      struct mg_buf *entry, int *fd, uint64_t *fd_bytes);
+    void (*value_put)(void *context, const char *org, const struct mg_udf *udf, const struct mg_hash *key,
+                      struct mg_span deps, struct mg_span entry, int fd, uint64_t fd_bytes,
+                      struct mg_value_reply *reply);
     /* Called once for each handle: cancels the child run unless it is done. */
     void (*let_go)(void *context, void *child);
     /* A job ended with an answer that may be kept (on the broker's thread, before late waiters are turned away). */
@@ -60,6 +69,7 @@ struct mg_job {
     int depth;
     struct mg_hash ancestors[MG_MAX_DEPTH]; /* keys of the runs that wait for this one, `depth` of them */
     bool child;               /* goes first */
+    uint64_t worker;          /* of a parent: its worker */
 };
 
 MG_MUST_CHECK enum mg_err mg_broker_start(const struct mg_broker_config *config, struct mg_broker **out,

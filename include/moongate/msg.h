@@ -27,15 +27,24 @@ enum mg_msg_type {
     MG_MSG_SPAWNED, /* id: the worker; .pid */
     MG_MSG_EXITED,  /* id: the worker; .status as of waitpid */
     /* front -> worker */
-    MG_MSG_RUN,     /* id: the run; .bytes of request lie in the channel; fd: the bundle, when the worker lacks it */
+    MG_MSG_RUN,     /* id: the run; .bytes of request lie in the channel; fd: the bundle, when the worker lacks it;
+                     * .offset: generation of the function values */
     MG_MSG_BIG,     /* fd: a memfd of .bytes for the result of run id */
-    MG_MSG_CHILD,   /* answer to CALL: result of the child run .tag; fd: a memfd with .bytes of result */
+    MG_MSG_CHILD,   /* answer to CALL and AWAIT: .bytes of result of the child run .tag in the channel, or in fd */
+    MG_MSG_ACK,     /* answer to START, KEEP .tag; to KEEP: .offset stamp, .ms it holds, .bytes generation */
+    MG_MSG_VALUED,  /* answer to ASK .tag: .status state, .offset stamp, .pid made, .ms it holds; .bytes of entry in the
+                     * channel, or in fd */
     MG_MSG_FETCHED, /* answer to FETCH .tag; .err; fd: the block file, or none */
     /* worker -> front */
     MG_MSG_READY,   /* sandboxed, self-test passed, warm; .layers of the sandbox */
     MG_MSG_DONE,    /* run id; .bytes of result in the channel, or in the BIG memfd when .big */
     MG_MSG_NEED,    /* run id needs a memfd of .bytes; answered by BIG or KILL */
-    MG_MSG_CALL,    /* run id calls a UDF: .bytes of request in the channel, child tag .tag */
+    MG_MSG_CALL,    /* run id calls a UDF and waits: .bytes of request in the channel, child tag .tag */
+    MG_MSG_START,   /* the same without waiting; answered by ACK */
+    MG_MSG_AWAIT,   /* run id waits for child .tag (0: the next that ends); answered by CHILD */
+    MG_MSG_CANCEL,  /* run id does not want child .tag any more; not answered */
+    MG_MSG_ASK,     /* run id asks for the value of a cached function: .bytes in the channel; answered by VALUED */
+    MG_MSG_KEEP,    /* run id has computed one: .bytes in the channel, the entry in the BIG memfd when .big; ACK */
     /* worker -> front -> fetcher and back */
     MG_MSG_FETCH,   /* run id asks for remote bytes: .offset, .bytes, .url; tag .tag */
     MG_MSG_HTTP,    /* run id has .bytes of requests in the channel (to the fetcher: in fd), tag .tag; answered by FETCHED

@@ -29,12 +29,50 @@ MG_MUST_CHECK enum mg_err mg_conf_read(const char *path, mg_config_put_f *put, v
 
 /* The Lua machine: what the process part of a worker needs of it. */
 struct mg_vm;
+
+/* A value of a cached function (moon.cache), asked for by its key. */
+struct mg_value_ask {
+    struct mg_hash key;
+    int64_t max_age_s;  /* -1: any */
+    int64_t stamp;      /* of the entry that the worker has; 0: none */
+    bool reset;         /* only whether it is the caller who computes */
+    bool outside;       /* the entry is a file: `deps` of it (empty: none that is young), made at made_s */
+    struct mg_span deps;
+    int64_t made_s;
+};
+enum mg_value_state {
+    MG_VALUE_HIT,     /* the entry came */
+    MG_VALUE_SAME,    /* what the worker has holds */
+    MG_VALUE_COMPUTE, /* the caller computes, others wait: value_put ends it */
+    MG_VALUE_AGAIN,   /* outside: another worker has just made it */
+    MG_VALUE_ALONE,   /* the caller computes; nobody waits for it (to wait for the one who does would be a circle) */
+    MG_VALUE_STATE_COUNT
+};
+struct mg_value_reply {
+    enum mg_value_state state;
+    int64_t stamp, made_s;
+    int64_t until_us; /* monotonic: it holds until then, or until *generation changes */
+};
+
 struct mg_vm_host {
     void *context;
     /* Runs another UDF (blocks): `request` as packed by the caller of moon.run: UDF name, arguments; gives the
      * value in the internal format, and its dependencies, as a packed mg_run_result (free()). */
     enum mg_err (*call)(void *context, const struct mg_run_request *request, struct mg_buf *result,
                         struct mg_errmsg *err);
+    /* The same in parts: start gives a tag, and does not wait; await waits for that of *tag (0: the next that ends, put
+     * into *tag); cancel gives one up. Nullable, together. */
+    enum mg_err (*start)(void *context, const struct mg_run_request *request, uint64_t *tag, struct mg_errmsg *err);
+    enum mg_err (*await)(void *context, uint64_t *tag, struct mg_buf *result, struct mg_errmsg *err);
+    void (*cancel)(void *context, uint64_t tag);
+    /* The value of a cached function; waits while another worker computes it. Appends its entry. Nullable: nothing is
+     * kept then but for files. */
+    enum mg_err (*value_ask)(void *context, const struct mg_value_ask *ask, struct mg_value_reply *reply,
+                             struct mg_buf *entry, struct mg_errmsg *err);
+    /* The end of a computation: stored, or only ended. */
+    enum mg_err (*value_put)(void *context, const struct mg_hash *key, bool stored, struct mg_span deps,
+                             struct mg_span entry, struct mg_value_reply *reply);
+    const uint64_t *generation; /* of all kept values, as of the run's begin; NULL: constant */
     mg_fetch_f *fetch;
     /* Sends HTTP requests (blocks): packed batches as fetch/exchange.h has them. Appends the answers. Nullable. */
     enum mg_err (*http)(void *context, struct mg_span requests, struct mg_buf *answers, struct mg_errmsg *err);
