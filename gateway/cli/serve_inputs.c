@@ -17,7 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LOOK_SECONDS = 30, MAX_TEXT = 64 << 10 };
+/* At zoom 16 a unit of a vector tile is 15 cm. */
+enum { LOOK_SECONDS = 30, MAX_TEXT = 64 << 10, VECTOR_ZOOM = 16 };
 
 /* "my file-2.tif" -> "my_file_2": a UDF's name. */
 static void name_of(const char *path, char *out, size_t size)
@@ -52,17 +53,27 @@ static void put_bounds(struct mg_buf *lua, struct mg_bounds b)
                   fmax(b.ymin - margin, -90), fmin(b.xmax + margin, 180), fmin(b.ymax + margin, 90));
 }
 
-static json_t *meta_of(const char *name, const char *type, const char *description, struct mg_bounds b)
+/* The first zoom whose tiles (of 256 pixels) are as fine as the file. */
+static int native_zoom(const struct mg_raster_info *info)
+{
+    enum { TILE = 256, DEEPEST = 22 };
+    double part = (info->degrees.xmax - info->degrees.xmin) / 360;
+    double zoom = part > 0 ? ceil(log2(info->width / part / TILE) - 0.05) : DEEPEST; /* not one more for a hair */
+    return (int)fmin(fmax(zoom, 0), DEEPEST);
+}
+
+static json_t *meta_of(const char *name, const char *type, const char *description, struct mg_bounds b, int max_zoom)
 {
     char source[128];
     snprintf(source, sizeof source, "%s.lua", name);
-    return json_pack("{s:s, s:{s:s, s:s, s:{}, s:[{s:s, s:{s:s, s:s, s:s, s:{}, s:{s:s, s:s, s:{s:b, s:f, s:f, s:f}, s:[f,f,f,f]}, "
+    return json_pack("{s:s, s:{s:s, s:s, s:{}, s:[{s:s, s:{s:s, s:s, s:s, s:{}, s:{s:s, s:s, s:{s:b, s:f, s:f, s:f}, s:[f,f,f,f], s:[i,i]}, "
                      "s:s, s:[]}}]}}",
                      "version", "0.0.3", "job_config", "version", "0.0.3", "name", name, "metadata", "steps", "type",
                      "udf", "udf", "type", "lua", "name", name, "entrypoint", "udf", "parameters", "metadata",
                      "fused:udfType", type, "fused:description", description, "fused:defaultViewState", "enable", 1,
                      "latitude", (b.ymin + b.ymax) / 2, "longitude", (b.xmin + b.xmax) / 2, "zoom", zoom_of(b),
-                     "moongate:bounds", b.xmin, b.ymin, b.xmax, b.ymax, "source", source, "headers");
+                     "moongate:bounds", b.xmin, b.ymin, b.xmax, b.ymax,
+                     "moongate:zooms", 0, max_zoom, "source", source, "headers");
 }
 
 static int by_value(const void *a, const void *b)
@@ -134,7 +145,7 @@ static enum mg_err raster_udf(const char *path, const char *fd_name, const char 
                       "band = moon.type.integer(1, { min = 1, max = %d }), low = %.6g, high = %.6g, "
                       "colours = \"viridis\" })\n", fd_name, info->bands, low, high);
     }
-    *meta = meta_of(name, "raster", fd_name, info->degrees);
+    *meta = meta_of(name, "raster", fd_name, info->degrees, native_zoom(info));
     return MG_OK;
 }
 
@@ -177,7 +188,7 @@ static void look(const char *path, const char *fd_name, const char *name, int pi
             mg_buf_printf(&lua, ", path = \"%s\", layer = ", fd_name);
             mg_buf_json_string(&lua, vector.layer, strlen(vector.layer)); /* Lua reads it as it is meant */
             mg_buf_str(&lua, " })\n");
-            meta = meta_of(name, "vector_tile", fd_name, vector.degrees);
+            meta = meta_of(name, "vector_tile", fd_name, vector.degrees, VECTOR_ZOOM);
         }
     }
     const char *why = vector_err.text[0] ? vector_err.text : err.text;

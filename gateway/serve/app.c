@@ -1,12 +1,12 @@
 /* Routes: the raw path is cut at its slashes and matched against one table; segments are decoded only where they are
- * used. The first pattern that fits counts; "*" is any segment. */
+ * used. The first pattern that fits counts; "*" is any segment, "**" any number of them. */
 #include "app.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 enum route { ROUTE_SHARED, ROUTE_SHARED_TILE, ROUTE_PRIVATE, ROUTE_PRIVATE_TILE, ROUTE_AD_HOC, ROUTE_TILEJSON,
-             ROUTE_MAP, ROUTE_STATIC, ROUTE_INFO, ROUTE_FORMATS };
+             ROUTE_MAP, ROUTE_STATIC, ROUTE_INFO, ROUTE_FORMATS, ROUTE_WMTS, ROUTE_OGC };
 enum { GET = 1, POST = 2 };
 
 /* `token` etc. are the places of these segments; 0 where the route has none (no route has one of them first, but for
@@ -36,6 +36,9 @@ static const struct pattern {
     {"*/run", ROUTE_SHARED, GET | POST, 0, 0, 0},
     {"*/tilejson.json", ROUTE_TILEJSON, GET, 0, 0, 0},
     {"*/map", ROUTE_MAP, GET, 0, 0, 0},
+    {"*/wmts/**", ROUTE_WMTS, GET, 0, 0, 0},
+    {"ogc/**", ROUTE_OGC, GET, 0, 0, 0},
+    {"*/ogc/**", ROUTE_OGC, GET, 0, 0, 0},
     {"*", ROUTE_SHARED, GET | POST, 0, 0, 0}, /* {token}.{ext} */
 };
 
@@ -44,6 +47,8 @@ static bool fits(const char *pattern, const struct mg_route_match *match)
     struct mg_span rest = mg_span(pattern), part;
     size_t i = 0;
     while (mg_span_cut(&rest, '/', &part)) {
+        if (mg_span_is(part, "**"))
+            return true;
         if (i == match->n || !(mg_span_is(part, "*") ? match->segments[i].len > 0
                                                      : mg_span_eq(part, match->segments[i])))
             return false;
@@ -125,6 +130,12 @@ static void dispatch(struct mg_exchange *exchange, const struct pattern *pattern
         break;
     case ROUTE_MAP:
         mg_route_map(exchange, s[0]);
+        break;
+    case ROUTE_WMTS:
+        mg_route_wmts(exchange, match);
+        break;
+    case ROUTE_OGC:
+        mg_route_ogc(exchange, match);
         break;
     case ROUTE_STATIC:
         if (!mg_pages_send(exchange, s[1]))

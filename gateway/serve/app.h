@@ -34,6 +34,9 @@ struct mg_exchange {
     bool tile_call;
     bool secret;               /* the page shows a token: kept nowhere */
     const char *allow;         /* for a 405: the methods of this URL */
+    char token[160];           /* the one in the URL, decoded, where the answer repeats it */
+    const char *const *protocol; /* names of parameters that are the route's and not the UDF's, in any case, ending in
+                                  * NULL; or NULL */
     int64_t token_max_age_s;   /* -1: none */
     /* For recall.c: the URL and what it accepts decide the answer, nothing else of the request does; a token with a
      * condition of its own leaves it false. */
@@ -95,9 +98,16 @@ void mg_route_run(struct mg_exchange *exchange, const struct mg_route_match *mat
                   struct mg_span extension, bool tiles, struct mg_span z, struct mg_span x, struct mg_span y);
 void mg_route_private(struct mg_exchange *exchange, struct mg_span owner, struct mg_span name, bool tiles,
                       struct mg_span z, struct mg_span x, struct mg_span y);
+/* The run of exchange->udf, for routes that found it themselves; `z` … are as in a tile's URL. */
+void mg_route_run_tile(struct mg_exchange *exchange, struct mg_span extension, struct mg_span z, struct mg_span x,
+                       struct mg_span y);
+/* Takes the parameters of exchange->protocol out. */
+void mg_route_drop_protocol(const struct mg_exchange *exchange, struct mg_query *query);
 void mg_route_tilejson(struct mg_exchange *exchange, struct mg_span token);
 void mg_route_map(struct mg_exchange *exchange, struct mg_span token);
 void mg_route_info(struct mg_exchange *exchange, const struct mg_route_match *match);
+void mg_route_wmts(struct mg_exchange *exchange, const struct mg_route_match *match); /* route_wmts.c */
+void mg_route_ogc(struct mg_exchange *exchange, const struct mg_route_match *match);  /* route_ogc.c */
 void mg_route_formats(struct mg_exchange *exchange); /* route_formats.c */
 
 /* auth.c: whom a request is from, and the UDF that a token in the URL names (a new reference in exchange->udf). */

@@ -1,16 +1,15 @@
 /* What is not a run: health, readiness, metrics, TileJSON, the map pages, sign-in. */
-#include "app.h"
+#include "tileset.h"
 
 #include "moongate/metrics.h"
 #include "moongate/sandbox.h"
-#include "moongate/tile.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-static void reply_json(struct mg_exchange *exchange, int status, json_t *value)
+void mg_route_json(struct mg_exchange *exchange, int status, json_t *value)
 {
     struct mg_buf body;
     mg_buf_init(&body, 0);
@@ -22,7 +21,7 @@ static void reply_json(struct mg_exchange *exchange, int status, json_t *value)
 
 static void health(struct mg_exchange *exchange)
 {
-    reply_json(exchange, 200, json_pack("{s:s, s:s}", "status", "ok", "version", MG_VERSION));
+    mg_route_json(exchange, 200, json_pack("{s:s, s:s}", "status", "ok", "version", MG_VERSION));
 }
 
 static void ready(struct mg_exchange *exchange)
@@ -42,7 +41,7 @@ static void ready(struct mg_exchange *exchange)
         json_object_set_new(value, "error", json_string(stats.last_error[0] ? stats.last_error
                                                         : stats.zygote      ? "no worker is up yet"
                                                                             : "the zygote is not up yet"));
-    reply_json(exchange, good ? 200 : 503, value);
+    mg_route_json(exchange, good ? 200 : 503, value);
 }
 
 static void metrics(struct mg_exchange *exchange)
@@ -67,83 +66,97 @@ static void metrics(struct mg_exchange *exchange)
 
 /* ---- maps -------------------------------------------------------------------------------------------- */
 
-/* "vector" or "raster" by the UDF's type; NULL when it does not say. */
-static const char *kind_of(const struct mg_udf *udf)
+/* A parameter of the protocol, as WMTS's SERVICE, and not of the UDF; names differ in no more than case. */
+static bool of_protocol(const struct mg_exchange *exchange, struct mg_span name)
 {
-    if (strstr(udf->type, "vector"))
-        return "vector";
-    return strstr(udf->type, "raster") ? "raster" : NULL;
+    for (const char *const *p = exchange->protocol; p && *p; p++)
+        if (strlen(*p) == name.len && strncasecmp(*p, name.data, name.len) == 0)
+            return true;
+    return false;
 }
 
-/* Where there is data, as meta.json says it (degrees); else the whole map. */
-static struct mg_bounds bounds_of(const struct mg_udf *udf)
+void mg_route_drop_protocol(const struct mg_exchange *exchange, struct mg_query *query)
 {
-    struct mg_bounds b = {-180, -MG_MERC_MAX_LAT, 180, MG_MERC_MAX_LAT}, own;
-    if (json_unpack(udf->meta, "{s:{s:[{s:{s:{s:[F,F,F,F]}}}]}}", "job_config", "steps", "udf", "metadata",
-                    "moongate:bounds", &own.xmin, &own.ymin, &own.xmax, &own.ymax) < 0 ||
-        !mg_bounds_valid(own))
-        return b;
-    if (own.xmin < own.xmax) { /* one that crosses the antimeridian has no form in TileJSON */
-        b.xmin = own.xmin;
-        b.xmax = own.xmax;
+    size_t n = 0;
+    for (size_t i = 0; i < query->n; i++)
+        if (!of_protocol(exchange, query->given[i].name))
+            query->given[n++] = query->given[i];
+    query->n = n;
+}
+
+void mg_route_put_query(const struct mg_exchange *exchange, char first, struct mg_buf *out)
+{
+    struct mg_span rest = exchange->request->query, pair;
+    while (rest.len && mg_span_cut(&rest, '&', &pair)) {
+        struct mg_span value = pair, name;
+        mg_span_cut(&value, '=', &name);
+        if (!pair.len || of_protocol(exchange, name))
+            continue;
+        mg_buf_char(out, first);
+        first = '&';
+        for (size_t i = 0; i < pair.len; i++) /* as sent, but in ASCII: JSON and XML are UTF-8 */
+            mg_buf_printf(out, (unsigned char)pair.data[i] < 0x80 ? "%c" : "%%%02X", (unsigned char)pair.data[i]);
     }
-    b.ymin = fmax(b.ymin, fmin(own.ymin, b.ymax));
-    b.ymax = fmin(b.ymax, fmax(own.ymax, b.ymin));
-    return b;
 }
 
-static json_t *tilejson(const struct mg_exchange *exchange, const char *token)
+/* `layers`: of vector tiles; taken. */
+static json_t *tilejson(const struct mg_exchange *exchange, json_t *layers)
 {
     const struct mg_udf *udf = exchange->udf;
-    const char *kind = kind_of(udf);
-    struct mg_bounds b = bounds_of(udf);
+    struct mg_tileset set;
     struct mg_buf url;
-    struct mg_span query = exchange->request->query;
+    mg_tileset_of(udf, &set);
     mg_buf_init(&url, 0);
-    mg_buf_printf(&url, "%s/%s/run/tiles/{z}/{x}/{y}%s%s", exchange->app->base_url, token,
-                  !kind ? "" : strcmp(kind, "vector") == 0 ? ".mvt" : ".png", query.len ? "?" : "");
-    for (size_t i = 0; i < query.len; i++) /* as sent, but in ASCII: JSON is UTF-8 */
-        mg_buf_printf(&url, (unsigned char)query.data[i] < 0x80 ? "%c" : "%%%02X", (unsigned char)query.data[i]);
+    mg_buf_printf(&url, "%s/%s/run/tiles/{z}/{x}/{y}%s%s", exchange->app->base_url, exchange->token,
+                  set.extension[0] ? "." : "", set.extension);
+    mg_route_put_query(exchange, '?', &url);
+    bool south = url.data && (strstr(url.data, "tms=1") || strstr(url.data, "tms=true"));
     json_t *value = json_pack("{s:s, s:s, s:s, s:s, s:[s], s:i, s:i, s:[f,f,f,f]}", "tilejson", "3.0.0", "name",
-                              udf->name, "description", udf->description ? udf->description : "", "scheme", "xyz",
-                              "tiles", url.data, "minzoom", 0, "maxzoom", MG_TILE_MAX_ZOOM, "bounds", b.xmin,
-                              b.ymin, b.xmax, b.ymax);
+                              udf->name, "description", udf->description ? udf->description : "", "scheme",
+                              south ? "tms" : "xyz", "tiles", url.data, "minzoom", set.minzoom, "maxzoom", set.maxzoom,
+                              "bounds", set.bounds.xmin, set.bounds.ymin, set.bounds.xmax, set.bounds.ymax);
     mg_buf_fini(&url);
-    if (udf->has_view)
-        json_object_set_new(value, "center", json_pack("[f,f,f]", udf->lng, udf->lat, udf->zoom));
-    if (kind && strcmp(kind, "vector") == 0)
-        json_object_set_new(value, "vector_layers", json_pack("[{s:s, s:{}}]", "id", "udf", "fields"));
+    if (udf->has_view) /* the zoom of a view may be less than the first that has tiles */
+        json_object_set_new(value, "center", json_pack("[f,f,f]", udf->lng, udf->lat,
+                                                       fmin(fmax(udf->zoom, set.minzoom), set.maxzoom)));
+    if (set.kind && strcmp(set.kind, "vector") == 0)
+        json_object_set(value, "vector_layers", layers);
+    json_decref(layers);
     return value;
 }
 
-static bool shared(struct mg_exchange *exchange, struct mg_span token, char *text, size_t size)
+bool mg_route_shared(struct mg_exchange *exchange, struct mg_span token)
 {
     struct mg_errmsg err = {0};
     enum mg_err status = mg_auth_shared(exchange, token, &err);
-    if (!status && !mg_decode_segment(token, text, size))
+    if (!status && !mg_decode_segment(token, exchange->token, sizeof exchange->token))
         status = mg_err_set(&err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
     if (status)
         mg_reply_error(exchange, status, err.text, (struct mg_span){0});
     return !status;
 }
 
+static void then_tilejson(struct mg_exchange *exchange, json_t *layers)
+{
+    mg_route_json(exchange, 200, tilejson(exchange, layers));
+}
+
 void mg_route_tilejson(struct mg_exchange *exchange, struct mg_span token)
 {
-    char text[160];
-    if (shared(exchange, token, text, sizeof text))
-        reply_json(exchange, 200, tilejson(exchange, text));
+    if (mg_route_shared(exchange, token))
+        mg_tileset_ask(exchange, then_tilejson);
 }
 
 void mg_route_map(struct mg_exchange *exchange, struct mg_span token)
 {
-    char text[160];
-    if (!shared(exchange, token, text, sizeof text))
+    if (!mg_route_shared(exchange, token))
         return;
     const struct mg_udf *udf = exchange->udf;
-    const char *kind = kind_of(udf);
-    json_t *config = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", udf->name, "token", text, "base",
+    struct mg_tileset set;
+    mg_tileset_of(udf, &set);
+    json_t *config = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "name", udf->name, "token", exchange->token, "base",
                                exchange->app->base_url, "description", udf->description ? udf->description : "", "kind",
-                               kind ? kind : "auto", "tilejson", tilejson(exchange, text));
+                               set.kind ? set.kind : "auto", "tilejson", tilejson(exchange, json_array()));
     if (udf->has_view)
         json_object_set_new(config, "view", json_pack("{s:f, s:f, s:f}", "lng", udf->lng, "lat", udf->lat, "zoom",
                                                       udf->zoom));
@@ -160,7 +173,9 @@ static void index_page(struct mg_exchange *exchange)
     for (size_t i = 0; i < n; i++) {
         struct mg_udf *udf = udfs[i];
         if (udf->is_public) {
-            json_t *row = json_pack("{s:s, s:s, s:s}", "name", udf->name, "kind", kind_of(udf) ? kind_of(udf) : "auto",
+            struct mg_tileset set;
+            mg_tileset_of(udf, &set);
+            json_t *row = json_pack("{s:s, s:s, s:s}", "name", udf->name, "kind", set.kind ? set.kind : "auto",
                                     "description", udf->description ? udf->description : "");
             if (udf->broken)
                 json_object_set_new(row, "broken", json_true());

@@ -270,6 +270,7 @@ static void run(struct mg_exchange *exchange, struct mg_span extension, bool til
         mg_reply_error(exchange, status, err.text, (struct mg_span){0});
         return;
     }
+    mg_route_drop_protocol(exchange, &query);
     status = read_wishes(exchange, &query, extension, &wishes, &err);
     if (!status && tiles)
         status = read_tile(z, x, y_number, wishes.tms, &ask, &err);
@@ -313,6 +314,12 @@ void mg_route_run(struct mg_exchange *exchange, const struct mg_route_match *mat
         mg_reply_error(exchange, status, err.text, (struct mg_span){0});
     else
         run(exchange, extension, tiles, z, x, y);
+}
+
+void mg_route_run_tile(struct mg_exchange *exchange, struct mg_span extension, struct mg_span z, struct mg_span x,
+                       struct mg_span y)
+{
+    run(exchange, extension, true, z, x, y);
 }
 
 void mg_route_private(struct mg_exchange *exchange, struct mg_span owner, struct mg_span name, bool tiles,

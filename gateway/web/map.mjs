@@ -8,16 +8,21 @@ const opacity = { Landsat_NDVI: 0.65 };
 const udfs = config.udfs
   ? config.udfs.map((u) => ({ ...u, token: `UDF_${u.name}` }))
       .sort((a, b) => shown.indexOf(a.name) - shown.indexOf(b.name))
-  : [{ name: config.name, token: config.token, kind: config.kind, description: config.description, view: config.view }];
+  : [{ name: config.name, token: config.token, kind: config.kind, description: config.description, view: config.view,
+       tilejson: await fetch(`/${config.token}/tilejson.json${location.search}`).then((a) => a.ok ? a.json() : config.tilejson) }];
 
-const tiles = (u, extension) => `${location.origin}/${u.token}/run/tiles/{z}/{x}/{y}.${extension}`;
+const tiles = (u, extension) => u.tilejson?.tiles[0] ?? `${location.origin}/${u.token}/run/tiles/{z}/{x}/{y}.${extension}`;
 
-/** The map's layers of one UDF: a raster, or fill, line and circle of a vector tile's layer `udf`. */
+/** The map's layers of one UDF: a raster, or fill, line and circle of each of a vector tile's layers. */
 function layersOf(u) {
   if (u.kind === "raster")
     return [{ id: u.name, type: "raster", source: u.name, paint: { "raster-opacity": opacity[u.name] ?? 1, "raster-fade-duration": 0 } }];
+  return (u.tilejson?.vector_layers ?? [{ id: "udf" }]).flatMap(({ id }) => partsOf(u, id));
+}
+
+function partsOf(u, layer) {
   const part = (suffix, type, geometry, paint) =>
-    ({ id: `${u.name}-${suffix}`, type, source: u.name, "source-layer": "udf", filter: ["==", ["geometry-type"], geometry], paint });
+    ({ id: `${u.name}-${layer}-${suffix}`, type, source: u.name, "source-layer": layer, filter: ["==", ["geometry-type"], geometry], paint });
   return [
     part("fill", "fill", "Polygon", { "fill-color": "#dfe7df", "fill-outline-color": "#9aa8a0" }),
     part("line", "line", "LineString", { "line-color": "#2b6cb0", "line-width": 1.2 }),
@@ -28,9 +33,14 @@ function layersOf(u) {
   ];
 }
 
+/** The zooms and bounds that the tiles have: the map stretches beyond them, and asks for nothing outside. */
+function rangeOf({ tilejson }, maxzoom) {
+  return tilejson ? { minzoom: tilejson.minzoom, maxzoom: Math.min(tilejson.maxzoom, maxzoom), bounds: tilejson.bounds, scheme: tilejson.scheme }
+    : { maxzoom };
+}
 const sourceOf = (u) => u.kind === "raster"
-  ? { type: "raster", tiles: [tiles(u, "png")], tileSize: 256, maxzoom: 22 }
-  : { type: "vector", tiles: [tiles(u, "mvt")], maxzoom: 16 };
+  ? { type: "raster", tiles: [tiles(u, "png")], tileSize: 256, ...rangeOf(u, 22) }
+  : { type: "vector", tiles: [tiles(u, "mvt")], ...rangeOf(u, 16) };
 
 const mapped = udfs.filter((u) => (u.kind === "raster" || u.kind === "vector") && !u.broken);
 const style = { version: 8, sources: {}, layers: [{ id: "sea", type: "background", paint: { "background-color": "#cfdde6" } }] };
@@ -111,7 +121,12 @@ if (config.token) {
   snippet("Leaflet", u.kind === "vector"
     ? `L.vectorGrid.protobuf("${tiles(u, "mvt")}").addTo(map)`
     : `L.tileLayer("${tiles(u, "png")}").addTo(map)`);
-  snippet("TileJSON", `${location.origin}/${u.token}/tilejson.json`);
+  const here = `${location.origin}/${u.token}`, { sources, layers } = style;
+  snippet("TileJSON", `${here}/tilejson.json${location.search}`);
+  if (mapped.length)
+    snippet("MapLibre style", JSON.stringify({ version: 8, sources, layers: layers.slice(1) }, null, 2));
+  snippet("QGIS, ArcGIS (WMTS)", `${here}/wmts${location.search}`);
+  snippet("OGC API Tiles", `${here}/ogc${location.search}`);
 } else {
   document.getElementById("description").textContent = "UDFs of this server. A row's switch shows it on the map.";
 }
