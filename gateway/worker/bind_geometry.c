@@ -1,8 +1,10 @@
 /* Geometries: WKB with a CRS in one userdata, immutable; methods go to GEOS and PROJ (geometry.h).
  *
- * Distances and areas are metres: a geometry in degrees is measured in the UTM zone of its centre.
+ * Distances and areas are metres on the ellipsoid, unless the geometry lies in a plane (vector_ops.h).
  */
 #include "vm.h"
+
+#include "moongate/vector_ops.h"
 
 #include <math.h>
 
@@ -27,62 +29,20 @@ static struct vm_geometry *check(lua_State *L, const char *what, int index)
     return g;
 }
 
-static bool in_degrees(const struct vm_geometry *g)
-{
-    return strcmp(vm_crs(g), "EPSG:4326") == 0 || strcmp(vm_crs(g), "OGC:CRS84") == 0;
-}
-
-/* The geometry in metres, in scratch 2; `utm` receives the CRS that it is in, or "" when it was metric
- * before. */
-static struct mg_span to_metres(lua_State *L, const char *what, const struct vm_geometry *g,
-                                char utm[16])
-{
-    struct mg_errmsg why = {""};
-    struct mg_bounds b;
-    utm[0] = 0;
-    if (!in_degrees(g))
-        return vm_wkb(g);
-    if (!mg_wkb_bounds(vm_wkb(g), &b))
-        vm_raise(L, MG_E_ARGUMENT, "%s: the geometry is empty", what);
-    mg_utm_of((b.xmin + b.xmax) / 2, (b.ymin + b.ymax) / 2, utm);
-    struct mg_transform *transform = NULL;
-    struct mg_buf *out = vm_scratch(L, 2);
-    vm_check(L, what, mg_transform_get("EPSG:4326", utm, &transform, &why), &why);
-    vm_check(L, what, mg_wkb_transform(transform, vm_wkb(g), out, &why), &why);
-    return (struct mg_span){out->data, out->len};
-}
-
-static void push_from_metres(lua_State *L, const char *what, struct mg_span wkb, const char *utm,
-                             const char *crs)
-{
-    if (!utm[0]) {
-        vm_push_geometry(L, wkb, crs);
-        return;
-    }
-    struct mg_errmsg why = {""};
-    struct mg_transform *transform = NULL;
-    struct mg_buf *out = vm_scratch(L, 4);
-    vm_check(L, what, mg_transform_get(utm, "EPSG:4326", &transform, &why), &why);
-    vm_check(L, what, mg_wkb_transform(transform, wkb, out, &why), &why);
-    vm_push_geometry(L, (struct mg_span){out->data, out->len}, crs);
-}
-
 /* geometry:buffer(metres [, quad_segments]) -> geometry */
 static int l_buffer(lua_State *L)
 {
     struct vm_geometry *g = check(L, "buffer", 1);
     struct mg_errmsg why = {""};
-    char utm[16];
     if (lua_type(L, 2) != LUA_TNUMBER || !isfinite(lua_tonumber(L, 2)))
         vm_bad(L, "buffer", "a distance in metres", 2);
     double segments = luaL_optnumber(L, 3, 8);
     if (!(segments >= 1 && segments <= 64))
         vm_raise(L, MG_E_ARGUMENT, "buffer: segments: expected 1 to 64, got %g", segments);
-    struct mg_span metres = to_metres(L, "buffer", g, utm);
     struct mg_buf *out = vm_scratch(L, 3);
-    vm_check(L, "buffer", mg_wkb_buffer(metres, lua_tonumber(L, 2), (int)segments, out, &why),
+    vm_check(L, "buffer", mg_ground_buffer(vm_wkb(g), vm_crs(g), lua_tonumber(L, 2), (int)segments, out, &why),
              &why);
-    push_from_metres(L, "buffer", (struct mg_span){out->data, out->len}, utm, vm_crs(g));
+    vm_push_geometry(L, (struct mg_span){out->data, out->len}, vm_crs(g));
     return 1;
 }
 
@@ -94,12 +54,10 @@ static int l_bounds(lua_State *L)
     struct vm_bounds b = {0};
     if (!mg_wkb_bounds(vm_wkb(g), &b.b))
         vm_raise(L, MG_E_ARGUMENT, "bounds: the geometry is empty");
-    if (!in_degrees(g)) {
-        struct mg_transform *transform = NULL;
-        vm_check(L, "bounds", mg_transform_get(vm_crs(g), "EPSG:4326", &transform, &why), &why);
-        if (transform)
-            vm_check(L, "bounds", mg_transform_bounds(transform, b.b, &b.b, &why), &why);
-    }
+    struct mg_transform *transform = NULL;
+    vm_check(L, "bounds", mg_transform_get(vm_crs(g), "EPSG:4326", &transform, &why), &why);
+    if (transform)
+        vm_check(L, "bounds", mg_transform_bounds(transform, b.b, &b.b, &why), &why);
     vm_push_bounds(L, &b);
     return 1;
 }
@@ -109,10 +67,8 @@ static int measure(lua_State *L, const char *what, bool want_area)
 {
     struct vm_geometry *g = check(L, what, 1);
     struct mg_errmsg why = {""};
-    char utm[16];
     double area, length;
-    struct mg_span metres = to_metres(L, what, g, utm);
-    vm_check(L, what, mg_wkb_measure(metres, &area, &length, &why), &why);
+    vm_check(L, what, mg_ground_measure(vm_wkb(g), vm_crs(g), &area, &length, &why), &why);
     lua_pushnumber(L, want_area ? area : length);
     return 1;
 }
@@ -243,6 +199,21 @@ static int l_equals(lua_State *L)
     return predicate(L, "equals", MG_GEO_EQUALS);
 }
 
+/* geometry:distance(other) -> metres between their closest points; nil when one of them is empty */
+static int l_distance(lua_State *L)
+{
+    struct vm_geometry *g = check(L, "distance", 1);
+    struct mg_errmsg why = {""};
+    double metres;
+    vm_check(L, "distance", mg_ground_distance(vm_wkb(g), operand(L, "distance", g, 2), vm_crs(g), &metres, &why),
+             &why);
+    if (isnan(metres))
+        lua_pushnil(L);
+    else
+        lua_pushnumber(L, metres);
+    return 1;
+}
+
 /* geometry:simplify(tolerance [, keep_topology]) -> geometry; the tolerance is in units of the
  * coordinates */
 static int l_simplify(lua_State *L)
@@ -356,6 +327,7 @@ void vm_push_geometry(lua_State *L, struct mg_span wkb, const char *crs)
                                        {"contains", l_contains},
                                        {"within", l_within},
                                        {"equals", l_equals},
+                                       {"distance", l_distance},
                                        {"simplify", l_simplify},
                                        {"reproject", l_reproject},
                                        {"wkt", l_wkt},

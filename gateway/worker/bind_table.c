@@ -2,8 +2,8 @@
  * author asks.
  *
  * What the author chains (where, sort …) makes a list of row numbers in Lua (lua/moon/table.lua),
- * and `take` gathers them here. Geometry operations rebuild the geometry column alone and keep the
- * others as they are. */
+ * and `take` gathers them here. Other methods (bind_vector.c, lua/moon/vector.lua) are loaded when one
+ * of them is first asked for. */
 #include "vm.h"
 
 #include <math.h>
@@ -180,6 +180,25 @@ static int column_argument(lua_State *L, const char *what, const struct mg_table
     return column;
 }
 
+/* column_number(t, name, what) -> its number from 1; raises */
+static int l_column_number(lua_State *L)
+{
+    struct mg_table *table = check(L, "columns", 1);
+    const char *what = lua_type(L, 3) == LUA_TSTRING ? lua_tostring(L, 3) : "columns";
+    lua_pushinteger(L, column_argument(L, what, table, 2) + 1);
+    return 1;
+}
+
+/* has_column(t, name) -> boolean */
+static int l_has_column(lua_State *L)
+{
+    struct mg_table *table = check(L, "columns", 1);
+    struct mg_span name;
+    name.data = luaL_checklstring(L, 2, &name.len);
+    lua_pushboolean(L, mg_table_column(table, name) >= 0);
+    return 1;
+}
+
 /* t:count() -> number of rows */
 static int l_count(lua_State *L)
 {
@@ -298,151 +317,9 @@ static int l_take(lua_State *L)
     return 1;
 }
 
-enum change { CHANGE_SIMPLIFY, CHANGE_CLIP, CHANGE_REPROJECT, CHANGE_CENTROID };
-struct change_arguments {
-    enum change change;
-    double number;
-    bool keep_topology;
-    struct mg_bounds box;
-    struct mg_transform *transform;
-};
-
-static enum mg_err change_one(const struct change_arguments *a, struct mg_span wkb,
-                              struct mg_buf *out, struct mg_errmsg *why)
-{
-    switch (a->change) {
-    case CHANGE_SIMPLIFY:
-        return mg_wkb_simplify(wkb, a->number, a->keep_topology, out, why);
-    case CHANGE_CLIP:
-        return mg_wkb_clip(wkb, a->box, out, why);
-    case CHANGE_REPROJECT:
-        return mg_wkb_transform(a->transform, wkb, out, why);
-    case CHANGE_CENTROID:
-        return mg_wkb_unary(MG_GEO_CENTROID, wkb, out, why);
-    }
-    return MG_E_INTERNAL;
-}
-
-/* The table with its geometry changed row by row; clip drops rows of which nothing is left. */
-static void change_geometry(lua_State *L, const char *what, struct mg_table *table,
-                            const struct change_arguments *a, const char *crs)
-{
-    struct mg_errmsg why = {""};
-    struct mg_buf *out = vm_scratch(L, 3);
-    if (table->geometry < 0)
-        vm_raise(L, MG_E_ARGUMENT, "%s: the table has no geometry", what);
-    struct holder *h = new_holder(L, table->n_batches);
-    h->rows = malloc((size_t)(table->rows + 1) * sizeof *h->rows);
-    h->builder = mg_table_builder_new(crs);
-    const char *name = table->schema.children[table->geometry]->name;
-    if (!h->rows || !h->builder || mg_table_builder_column(h->builder, name, MG_COL_WKB) != 0)
-        vm_raise(L, MG_E_NOMEM, "%s: out of memory", what);
-    int64_t kept = 0, at = 0;
-    for (size_t batch = 0; batch < table->n_batches; batch++) {
-        vm_check(L, what, mg_cursor_open(table, batch, table->geometry, &h->cursors[batch], &why),
-                 &why);
-        for (int64_t row = 0; row < table->batches[batch].length; row++, at++) {
-            struct mg_cell cell;
-            struct mg_bounds left;
-            mg_cursor_get(h->cursors[batch], row, &cell);
-            if (cell.type == MG_CELL_BINARY) {
-                out->len = 0;
-                vm_check(L, what, change_one(a, cell.s, out, &why), &why);
-                vm_check(L, what, mg_buf_status(out, &why), &why);
-                if (a->change == CHANGE_CLIP &&
-                    !mg_wkb_bounds((struct mg_span){out->data, out->len}, &left))
-                    continue;
-                cell.s = (struct mg_span){out->data, out->len};
-                mg_table_builder_set(h->builder, 0, &cell);
-            } else if (a->change == CHANGE_CLIP) {
-                continue;
-            }
-            mg_table_builder_row(h->builder);
-            h->rows[kept++] = at;
-        }
-    }
-    struct mg_table *result = NULL;
-    vm_check(L, what, mg_table_builder_finish(&h->builder, &h->table, &why), &why);
-    vm_check(L, what, mg_table_take(table, h->rows, kept, NULL, 0, &result, &why), &why);
-    /* Both tables are single batches of our own nodes: the geometry columns change places. */
-    if (result->n_batches == 1 && h->table->n_batches == 1) {
-        int g = table->geometry;
-        struct ArrowArray *column = result->batches[0].children[g];
-        struct ArrowSchema *schema = result->schema.children[g];
-        result->batches[0].children[g] = h->table->batches[0].children[0];
-        result->schema.children[g] = h->table->schema.children[0];
-        h->table->batches[0].children[0] = column;
-        h->table->schema.children[0] = schema;
-    }
-    char *own = crs ? strdup(crs) : NULL;
-    if (own) {
-        free(result->crs);
-        result->crs = own;
-    }
-    vm_push_table(L, result);
-}
-
 static const char *crs_of(const struct mg_table *table)
 {
     return table->crs ? table->crs : "EPSG:4326";
-}
-
-/* t:simplify(tolerance [, keep_topology]) -> table; in units of the coordinates (degrees:
- * bounds:pixel_size()) */
-static int l_simplify(lua_State *L)
-{
-    struct mg_table *table = check(L, "simplify", 1);
-    if (lua_type(L, 2) != LUA_TNUMBER || !(lua_tonumber(L, 2) >= 0))
-        vm_bad(L, "simplify", "a tolerance in units of the coordinates", 2);
-    const struct change_arguments a = {.change = CHANGE_SIMPLIFY,
-                                       .number = lua_tonumber(L, 2),
-                                       .keep_topology =
-                                           lua_isnoneornil(L, 3) || lua_toboolean(L, 3)};
-    change_geometry(L, "simplify", table, &a, crs_of(table));
-    return 1;
-}
-
-/* t:centroid() -> table of points */
-static int l_centroid(lua_State *L)
-{
-    struct mg_table *table = check(L, "centroid", 1);
-    const struct change_arguments a = {.change = CHANGE_CENTROID};
-    change_geometry(L, "centroid", table, &a, crs_of(table));
-    return 1;
-}
-
-/* t:clip(bounds) -> table */
-static int l_clip(lua_State *L)
-{
-    struct mg_table *table = check(L, "clip", 1);
-    struct mg_errmsg why = {""};
-    struct vm_bounds b;
-    struct mg_transform *transform = NULL;
-    vm_check_bounds(L, "clip", 2, &b);
-    vm_check(L, "clip", mg_transform_get("EPSG:4326", crs_of(table), &transform, &why), &why);
-    if (transform)
-        vm_check(L, "clip", mg_transform_bounds(transform, b.b, &b.b, &why), &why);
-    const struct change_arguments a = {.change = CHANGE_CLIP, .box = b.b};
-    change_geometry(L, "clip", table, &a, crs_of(table));
-    return 1;
-}
-
-/* t:reproject(crs) -> table */
-static int l_reproject(lua_State *L)
-{
-    struct mg_table *table = check(L, "reproject", 1);
-    struct mg_errmsg why = {""};
-    struct change_arguments a = {.change = CHANGE_REPROJECT};
-    if (lua_type(L, 2) != LUA_TSTRING)
-        vm_bad(L, "reproject", "a CRS such as \"EPSG:3857\"", 2);
-    vm_check(L, "reproject",
-             mg_transform_get(crs_of(table), lua_tostring(L, 2), &a.transform, &why), &why);
-    if (!a.transform) {
-        lua_settop(L, 1);
-        return 1;
-    }
-    change_geometry(L, "reproject", table, &a, lua_tostring(L, 2));
-    return 1;
 }
 
 /* A column to be built from rows, and what its values are. */
@@ -534,14 +411,29 @@ static void set_cell(lua_State *L, struct mg_table_builder *builder, int column,
     mg_table_builder_set(builder, column, &cell);
 }
 
-/* build(list of rows, list of column names, crs or nil) -> table */
+/* The value of a cell, onto the stack: from a row's table, or a column's list. */
+static void push_value(lua_State *L, bool by_columns, int row, const char *name)
+{
+    if (by_columns) {
+        lua_getfield(L, 1, name);
+        lua_rawgeti(L, -1, row);
+    } else {
+        lua_rawgeti(L, 1, row);
+        lua_getfield(L, -1, name);
+    }
+    lua_remove(L, -2);
+}
+
+/* build(list of rows, list of column names, crs or nil [, number of rows]) -> table; with a number of rows the first
+ * argument is a table of columns */
 static int l_build(lua_State *L)
 {
     struct mg_errmsg why = {""};
     luaL_checktype(L, 1, LUA_TTABLE);
     luaL_checktype(L, 2, LUA_TTABLE);
-    lua_settop(L, 3);
-    size_t n = lua_objlen(L, 1), n_columns = lua_objlen(L, 2);
+    lua_settop(L, 4);
+    bool by_columns = lua_type(L, 4) == LUA_TNUMBER;
+    size_t n = by_columns ? (size_t)lua_tonumber(L, 4) : lua_objlen(L, 1), n_columns = lua_objlen(L, 2);
     const char *crs = lua_type(L, 3) == LUA_TSTRING ? lua_tostring(L, 3) : NULL;
     if (n_columns > 4096)
         vm_raise(L, MG_E_ARGUMENT, "table: more than 4096 columns");
@@ -556,13 +448,14 @@ static int l_build(lua_State *L)
     }
     for (size_t row = 1; row <= n; row++) {
         lua_rawgeti(L, 1, (int)row);
-        if (!lua_istable(L, -1)) {
+        if (!by_columns && !lua_istable(L, -1)) {
             struct mg_buf *got = vm_scratch(L, 0);
             vm_describe(L, -1, got);
             vm_raise(L, MG_E_ARGUMENT, "table: row %zu: expected a table, got %s", row, got->data);
         }
+        lua_pop(L, 1);
         for (size_t c = 0; c < n_columns; c++) {
-            lua_getfield(L, -1, plan[c].name);
+            push_value(L, by_columns, (int)row, plan[c].name);
             if (!lua_isnil(L, -1)) {
                 struct vm_geometry *g = vm_to_geometry(L, -1);
                 if (g && !crs)
@@ -576,7 +469,6 @@ static int l_build(lua_State *L)
             }
             lua_pop(L, 1);
         }
-        lua_pop(L, 1);
     }
     struct holder *h = new_holder(L, 0);
     h->builder = mg_table_builder_new(crs ? crs : "EPSG:4326");
@@ -587,14 +479,12 @@ static int l_build(lua_State *L)
                                     plan[c].known ? plan[c].type : MG_COL_STRING) != (int)c)
             vm_raise(L, MG_E_ARGUMENT, "table: column %s twice", plan[c].name);
     for (size_t row = 1; row <= n; row++) {
-        lua_rawgeti(L, 1, (int)row);
         for (size_t c = 0; c < n_columns; c++) {
-            lua_getfield(L, -1, plan[c].name);
+            push_value(L, by_columns, (int)row, plan[c].name);
             set_cell(L, h->builder, (int)c, &plan[c]);
             lua_pop(L, 1);
         }
         mg_table_builder_row(h->builder);
-        lua_pop(L, 1);
     }
     struct mg_table *table = NULL;
     vm_check(L, "table", mg_table_builder_finish(&h->builder, &table, &why), &why);
@@ -618,6 +508,17 @@ static int columns_index(lua_State *L)
     lua_pushvalue(L, 2);
     lua_call(L, 2, 1);
     return 1;
+}
+
+/* The methods of lua/moon/vector.lua, once; false when they are there. */
+static bool load_others(lua_State *L)
+{
+    lua_getfield(L, lua_upvalueindex(1), "sjoin");
+    bool there = !lua_isnil(L, -1);
+    lua_pop(L, 1);
+    if (!there)
+        vm_load_module(L, "vector");
+    return !there;
 }
 
 /* t.columns.name -> list of values; t.names; t.crs; else a method */
@@ -654,6 +555,11 @@ static int table_index(lua_State *L)
             lua_pushstring(L, table->schema.children[table->geometry]->name);
         else
             lua_pushnil(L);
+    } else if (load_others(L)) {
+        lua_pushvalue(L, 2);
+        lua_rawget(L, lua_upvalueindex(1));
+        if (lua_isnil(L, -1))
+            return table_index(L);
     } else {
         vm_raise(L, MG_E_ARGUMENT,
                  "a moon table has no `%.60s`%s (columns.%.60s gives a column, if there is one; "
@@ -686,10 +592,6 @@ static void push_metatable(lua_State *L)
 {
     static const luaL_Reg methods[] = {{"count", l_count},
                                        {"rows", l_rows},
-                                       {"simplify", l_simplify},
-                                       {"centroid", l_centroid},
-                                       {"clip", l_clip},
-                                       {"reproject", l_reproject},
                                        {NULL, NULL}};
     if (!luaL_newmetatable(L, TABLE_TYPE))
         return;
@@ -728,7 +630,8 @@ void vm_push_table(lua_State *L, struct mg_table *table)
 void vm_open_table(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"column", l_column}, {"take", l_take}, {"build", l_build}, {NULL, NULL}};
+        {"column", l_column}, {"take", l_take}, {"build", l_build},
+        {"column_number", l_column_number}, {"has_column", l_has_column}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
     push_metatable(L);
     lua_pop(L, 1);

@@ -202,6 +202,7 @@ void vm_open_files(lua_State *L);
 void vm_open_http(lua_State *L);
 void vm_open_map(lua_State *L);  /* part of raster */
 void vm_open_analysis(lua_State *L); /* part of raster; adds methods */
+void vm_open_vector(lua_State *L); /* adds methods to those of table */
 void vm_open_read(lua_State *L); /* read_raster, read_vector: part of raster and table */
 
 /* Values of the library as userdata or tables with our metatables. to: NULL when it is none; check:

@@ -144,6 +144,7 @@ static int l_open(lua_State *L)
         {"core", vm_open_core},     {"json", vm_open_json},   {"geometry", vm_open_geometry},
         {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
         {"run", vm_open_run},       {"cache", vm_open_cache},       {"encode", vm_open_encode}, {"sql", vm_open_sql},
+        {"vector", vm_open_vector},
         {"frames", vm_open_frames}, {"files", vm_open_files}, {"http", vm_open_http}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {

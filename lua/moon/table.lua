@@ -15,14 +15,11 @@
 ---@field crs string? of the geometry
 ---@field count fun(self): integer
 ---@field rows fun(self, limit?: integer): table[]
----@field simplify fun(self, tolerance: number, keep_topology?: boolean): moon.Table in units of the coordinates: `bounds:pixel_size()`; keep_topology (true) keeps polygons valid, and is slower. Vector tiles are simplified to the pixel by their encoder.
----@field centroid fun(self): moon.Table
----@field clip fun(self, bounds: moon.Bounds): moon.Table rows of which nothing is left are dropped
----@field reproject fun(self, crs: string): moon.Table
 ---@type moon, table
 local moon, inner = ...
 local c, core = inner.open "table", inner.core
 local methods = c.methods
+inner.table = c -- for vector.lua
 local type, pairs, ipairs, pcall, tostring, tonumber, table, unpack = type, pairs, ipairs, pcall, tostring, tonumber, table, unpack
 
 --- Reads a vector file through OGR: the features that meet the bounds, some columns, a condition (OGR SQL). On a tile
@@ -320,6 +317,17 @@ function methods.where(t, condition, ...)
   return c.take(t, rows)
 end
 
+--- A chart of the table's columns: the same as `moon.chart(t, kind, options)`.
+---
+--- ```lua
+--- local t = moon.table { { name = "Olinda", n = 3 }, { name = "Recife", n = 7 } }
+--- assert(tostring(t:chart("bar", { x = "name", y = "n" })):find("Olinda", 1, true))
+--- ```
+---@param kind "bar"|"line"|"scatter"|"histogram"
+---@param options table
+---@return moon.Html svg
+function methods.chart(t, kind, options) return moon.chart(t, kind, options) end
+
 ---@class moon.table
 local M = {}
 
@@ -389,6 +397,103 @@ function M.from_geojson(from)
   local rows = {}
   add_features(rows, from)
   return from_rows(rows)
+end
+
+--- A table of columns: lists of values, as long as the longest (nil where a list has none).
+---
+--- ```lua
+--- local t = moon.table.from_columns({ name = { "Olinda", "Recife" }, n = { 3, 7 } }, { columns = { "name", "n" } })
+--- assert(t:count() == 2 and t.columns.n[2] == 7 and t.names[1] == "name")
+--- ```
+---@param columns table<string, any[]>
+---@param options? { crs?: string, columns?: string[] } columns: their order
+---@return moon.Table
+function M.from_columns(columns, options)
+  core.options("table.from_columns", options, "crs", "columns")
+  if type(columns) ~= "table" or getmetatable(columns) ~= nil then
+    core.raise("argument", "table.from_columns: expected a table of lists by name, got " .. core.show(columns))
+  end
+  local names, n = {}, 0
+  for name, list in pairs(columns) do
+    if type(name) ~= "string" then
+      core.raise("argument", "table.from_columns: expected names as keys, got " .. core.show(name))
+    end
+    if type(list) ~= "table" or getmetatable(list) ~= nil then
+      core.raise("argument", "table.from_columns: " .. name .. ": expected a list of values, got " .. core.show(list))
+    end
+    names[#names + 1] = name
+    n = math.max(n, table.maxn(list))
+  end
+  table.sort(names)
+  local order = options and options.columns
+  for _, name in ipairs(type(order) == "table" and order or {}) do
+    if columns[name] == nil then core.raise("argument", "table.from_columns: columns: there is no " .. core.show(name)) end
+  end
+  return c.build(columns, order or names, options and options.crs, n)
+end
+
+local readers = {
+  parquet = "read_parquet($file)", geoparquet = "read_parquet($file)", csv = "read_csv($file)", tsv = "read_csv($file)",
+  psv = "read_csv($file, delim = '|')", txt = "read_csv($file)", json = "read_json($file)", ndjson = "read_json($file)",
+  jsonl = "read_json($file)",
+}
+
+--- Reads a file of rows: Parquet, CSV (tsv, psv, txt) and JSON by DuckDB, anything else by OGR (`moon.read_vector`).
+--- `where` is SQL, with `values` for its parameters. `geometry = { "lng", "lat" }` makes points of two columns.
+---
+--- ```lua
+--- local t = moon.table.read("fd://places.fgb", { columns = { "name" }, where = "country = 'CH'", limit = 3 })
+--- assert(t:count() == 3)
+--- ```
+---@param path string
+---@param options? { columns?: string[], where?: string, values?: table<string, any>, limit?: integer, bounds?: moon.Bounds, geometry?: string[], layer?: string }
+---@return moon.Table
+function M.read(path, options)
+  core.options("table.read", options, "columns", "where", "values", "limit", "bounds", "geometry", "layer")
+  options = options or {}
+  if type(path) ~= "string" then
+    core.raise("argument", "table.read: expected a path such as \"fd://places.parquet\", got " .. core.show(path))
+  end
+  local reader = readers[(path:gsub("%.gz$", ""):match("%.(%w+)$") or ""):lower()]
+  if not reader then
+    if options.values or options.geometry then
+      core.raise("argument", "table.read: " .. (options.values and "values" or "geometry") .. ": only for Parquet, CSV and JSON")
+    end
+    return c.read_vector(path, options.bounds, { columns = options.columns, where = options.where, limit = options.limit, layer = options.layer })
+  end
+  if options.layer then core.raise("argument", "table.read: layer: " .. path .. " has no layers") end
+  local values, list, conditions = { file = moon.file(path) }, {}, {}
+  local function quoted(name)
+    if type(name) ~= "string" then core.raise("argument", "table.read: columns: expected names, got " .. core.show(name)) end
+    return '"' .. name:gsub('"', '""') .. '"'
+  end
+  for name, value in pairs(options.values or {}) do values[name] = value end
+  for i, name in ipairs(options.columns or {}) do list[i] = quoted(name) end
+  if #list == 0 then list[1] = "*" end
+  local lng, lat
+  if options.geometry then
+    if type(options.geometry) ~= "table" then
+      core.raise("argument", "table.read: geometry: expected { \"lng\", \"lat\" }, got " .. core.show(options.geometry))
+    end
+    lng, lat = quoted(options.geometry[1]), quoted(options.geometry[2])
+    list[#list + 1] = "ST_Point(" .. lng .. "::double, " .. lat .. "::double) as geometry"
+  end
+  if options.where ~= nil then
+    if type(options.where) ~= "string" then core.raise("argument", "table.read: where: expected SQL, got " .. core.show(options.where)) end
+    conditions[1] = "(" .. options.where .. ")"
+  end
+  if options.bounds then
+    local b = moon.bounds(options.bounds)
+    values.xmin_, values.ymin_, values.xmax_, values.ymax_ = b.xmin, b.ymin, b.xmax, b.ymax
+    conditions[#conditions + 1] = lng and (lng .. " between $xmin_ and $xmax_ and " .. lat .. " between $ymin_ and $ymax_")
+      or "ST_Intersects(geometry, ST_MakeEnvelope($xmin_, $ymin_, $xmax_, $ymax_))"
+  end
+  if options.limit ~= nil and (type(options.limit) ~= "number" or options.limit < 0) then
+    core.raise("argument", "table.read: limit: expected a number of rows, got " .. core.show(options.limit))
+  end
+  return moon.sql("select " .. table.concat(list, ", ") .. " from " .. reader
+    .. (#conditions > 0 and " where " .. table.concat(conditions, " and ") or "")
+    .. (options.limit and (" limit %d"):format(options.limit) or ""), values)
 end
 
 --- Makes a table of rows: geometries, numbers, strings, booleans; nested tables become JSON text. Columns are in the order

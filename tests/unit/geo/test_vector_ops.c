@@ -288,10 +288,13 @@ static void test_join_edges(void **state)
     mg_pairs_free(&pairs);
     assert_int_equal(mg_vector_join(none, points, 0, &pairs, NULL), MG_OK);
     assert_int_equal(pairs.n, 0);
+    mg_pairs_free(&pairs);
     assert_int_equal(mg_vector_join(points, none, 0, &pairs, NULL), MG_OK);
     assert_int_equal(pairs.n, 0);
+    mg_pairs_free(&pairs);
     assert_int_equal(mg_vector_nearest(points, none, INFINITY, &pairs, NULL), MG_OK);
     assert_int_equal(pairs.n, 0);
+    mg_pairs_free(&pairs);
     mg_table_unref(&points);
     mg_table_unref(&invalid);
     mg_table_unref(&mercator);
