@@ -36,6 +36,7 @@ void mg_catalog_close(struct mg_catalog **catalog_at)
         return;
     *catalog_at = NULL;
     watch_close(catalog);
+    saved_close(catalog);
     for (size_t i = 0; i < catalog->n_slots; i++)
         slot_free(catalog->slots[i]);
     for (size_t i = 0; i < catalog->n_sources; i++) {

@@ -77,9 +77,10 @@ static void preflight(struct mg_exchange *exchange)
     struct mg_reply reply;
     mg_reply_init(&reply, 204);
     exchange->shared = true; /* the answer to OPTIONS says nothing of anyone */
-    mg_reply_header(&reply, "access-control-allow-methods", MG_SPAN("GET, HEAD, POST, OPTIONS"));
+    mg_reply_header(&reply, "access-control-allow-methods", MG_SPAN("GET, HEAD, POST, DELETE, OPTIONS"));
     mg_reply_header(&reply, "access-control-allow-headers",
-                    MG_SPAN("Authorization, Content-Type, Range, If-None-Match, X-Fused-Cache-Disable, Fused-Recursion"));
+                    MG_SPAN("Authorization, Content-Type, Range, If-Match, If-None-Match, X-Fused-Cache-Disable, "
+                            "Fused-Recursion"));
     mg_reply_header(&reply, "access-control-max-age", MG_SPAN("86400"));
     mg_reply_header(&reply, "allow", MG_SPAN("GET, HEAD, POST, OPTIONS"));
     mg_reply_send(exchange, &reply);
@@ -191,6 +192,8 @@ void mg_app_handle(void *context, struct mg_http_request *request)
         }
         match.segments[match.n++] = part;
     }
+    if (!too_deep && mg_api_route(exchange, &match))
+        return;
     const struct pattern *found = NULL;
     for (size_t i = 0; !found && !too_deep && i < sizeof patterns / sizeof *patterns; i++)
         if (fits(patterns[i].path, &match))

@@ -15,6 +15,7 @@ struct mg_app {
     struct mg_page *pages;
     size_t n_pages;
     uint64_t id_seed;
+    struct mg_api_desk *desk;  /* api.c */
     bool stopping;             /* atomic: /ready says so */
 };
 
@@ -29,6 +30,7 @@ struct mg_exchange {
     struct mg_udf *udf;
     char *memory;              /* an inflated body, or a page made for this request */
     char id[17];
+    char org[64];              /* whose files and UDFs the run sees */
     bool owner;                /* Bearer of the UDF's account: sees log and traceback */
     bool shared;               /* by a token in the URL: any origin may read it */
     bool tile_call;
@@ -114,6 +116,11 @@ void mg_route_formats(struct mg_exchange *exchange); /* route_formats.c */
 MG_MUST_CHECK enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_auth_bearer(struct mg_exchange *exchange, struct mg_token *account,
                                          struct mg_errmsg *err);
+
+/* api.c: the routes beneath /server/v1 that are no runs. False: there is none at this URL. */
+MG_MUST_CHECK bool mg_api_route(struct mg_exchange *exchange, const struct mg_route_match *match);
+void mg_api_start(struct mg_app *app);
+void mg_api_stop(struct mg_app *app); /* what waits is answered first */
 
 /* pages.c */
 void mg_pages_load(struct mg_app *app, const char *web_dir);

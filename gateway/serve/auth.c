@@ -4,6 +4,7 @@
  * does not exist. Each request looks its token up anew, so that a revocation holds at once. */
 #include "app.h"
 
+#include <stdio.h>
 #include <time.h>
 
 enum mg_err mg_auth_bearer(struct mg_exchange *exchange, struct mg_token *account, struct mg_errmsg *err)
@@ -21,10 +22,11 @@ enum mg_err mg_auth_bearer(struct mg_exchange *exchange, struct mg_token *accoun
 
 static enum mg_err find_public(struct mg_exchange *exchange, struct mg_span name, struct mg_errmsg *err)
 {
-    exchange->udf = mg_catalog_find(exchange->app->engine->catalog, name);
-    if (exchange->udf && exchange->udf->is_public)
+    exchange->udf = mg_catalog_find_public(exchange->app->engine->catalog, name);
+    if (exchange->udf) {
+        snprintf(exchange->org, sizeof exchange->org, "%s", exchange->udf->org[0] ? exchange->udf->org : "local");
         return MG_OK;
-    mg_udf_unref(&exchange->udf);
+    }
     return mg_err_set(err, MG_E_NOT_FOUND, "there is no public UDF of that name");
 }
 
@@ -36,15 +38,17 @@ enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, s
     exchange->plain = true;
     exchange->state_seen = mg_state_generation(engine->state);
     bool bearer = mg_auth_bearer(exchange, &account, NULL) == MG_OK;
-    exchange->owner = bearer && strcmp(account.org, "local") == 0;
     char decoded[256]; /* %55DF_Hello is the same URL as UDF_Hello */
     if (memchr(token.data ? token.data : "", '%', token.len)) {
         if (!mg_decode_segment(token, decoded, sizeof decoded))
             return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
         token = mg_span(decoded);
     }
-    if (mg_span_starts(token, "UDF_"))
-        return find_public(exchange, (struct mg_span){token.data + 4, token.len - 4}, err);
+    if (mg_span_starts(token, "UDF_")) {
+        enum mg_err none = find_public(exchange, (struct mg_span){token.data + 4, token.len - 4}, err);
+        exchange->owner = none == MG_OK && bearer && strcmp(account.org, exchange->org) == 0;
+        return none;
+    }
     enum mg_err status = mg_token_check(engine->state, token, (int64_t)time(NULL), &found, err);
     if (status)
         return status;
@@ -53,7 +57,8 @@ enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, s
         return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
     exchange->token_max_age_s = found.max_age_s;
     exchange->token_until_s = found.expires_s;
-    exchange->udf = mg_catalog_find(engine->catalog, mg_span(found.udf));
+    snprintf(exchange->org, sizeof exchange->org, "%s", found.org);
+    exchange->udf = mg_catalog_find_in(engine->catalog, found.org, mg_span(found.udf));
     if (!exchange->udf)
         return mg_err_set(err, MG_E_GONE, "the UDF %s of this token is no longer served", found.udf);
     return MG_OK;

@@ -177,6 +177,8 @@ int mg_front_main(int control, void *context)
         status = fill_catalog(app.engine, config, &err);
     if (!status)
         status = mg_engine_start(app.engine, &err);
+    if (!status)
+        mg_api_start(&app);
     struct mg_http_config http_config = config->http;
     http_config.handler = mg_app_handle;
     http_config.context = &app;
@@ -188,6 +190,7 @@ int mg_front_main(int control, void *context)
             close(tls_files[i]);
     if (status) {
         mg_log_error("%s", err.text[0] ? err.text : mg_err_text(status));
+        mg_api_stop(&app);
         mg_engine_close(&app.engine);
         mg_pages_free(&app);
         return 1;
@@ -208,6 +211,7 @@ int mg_front_main(int control, void *context)
     }
     __atomic_store_n(&app.stopping, true, __ATOMIC_RELAXED);
     mg_http_stop(&http, ms);
+    mg_api_stop(&app);
     mg_engine_close(&app.engine);
     mg_access_log_flush();
     mg_pages_free(&app);

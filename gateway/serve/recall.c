@@ -35,6 +35,7 @@ struct memory {
     struct mg_span path, query, accept, accept_encoding; /* in `bytes`; data NULL where there was none */
     struct mg_answer *answer;
     struct mg_udf *udf;
+    char org[64];
     uint64_t state;
     int64_t until_s;  /* time to live, the token's expiry */
     struct mg_hold hold;
@@ -137,12 +138,10 @@ static bool holds(const struct mg_app *app, struct memory *m, int64_t now_s, int
     if (!__atomic_load_n(&m->answer->hot, __ATOMIC_ACQUIRE) || now_s >= m->until_s ||
         m->state != mg_state_generation(engine->state))
         return false;
-    struct mg_udf *udf = mg_catalog_find(engine->catalog, mg_span(m->udf->name));
-    bool current = udf == m->udf;
-    mg_udf_unref(&udf);
+    bool current = mg_catalog_is_current(engine->catalog, m->org, m->udf);
     if (current && now_us >= m->hold.deps_until_us) {
         struct mg_span deps = {m->answer->deps.data, m->answer->deps.len};
-        m->hold.deps_until_us = mg_versions_until(engine->versions, "local", deps, m->answer->created_s);
+        m->hold.deps_until_us = mg_versions_until(engine->versions, m->org, deps, m->answer->created_s);
         current = m->hold.deps_until_us > 0;
     }
     return current;
@@ -270,6 +269,7 @@ static struct memory *memory_new(const struct mg_exchange *exchange, const struc
     m->answer = mg_answer_ref(exchange->answer);
     m->udf = exchange->udf;
     __atomic_add_fetch(&m->udf->refs, 1, __ATOMIC_RELAXED);
+    memcpy(m->org, exchange->org, sizeof m->org);
     m->state = exchange->state_seen;
     m->hold = exchange->hold;
     m->until_s = exchange->hold.fresh_until_s;

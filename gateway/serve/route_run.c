@@ -262,7 +262,7 @@ static void run(struct mg_exchange *exchange, struct mg_span extension, bool til
         mg_reply_error(exchange, depth_status, err.text, (struct mg_span){0});
         return;
     }
-    struct mg_ask ask = {.org = "local", .udf = exchange->udf, .mode = MG_RUN_ANSWER, .base_url = app->base_url,
+    struct mg_ask ask = {.org = exchange->org, .udf = exchange->udf, .mode = MG_RUN_ANSWER, .base_url = app->base_url,
                          .path = exchange->request->path};
     enum mg_err status = mg_query_parse(&query, exchange->request, &err);
     if (status) {
@@ -338,7 +338,8 @@ void mg_route_private(struct mg_exchange *exchange, struct mg_span owner, struct
     bool ours = mg_decode_segment(owner, who, sizeof who) && mg_decode_segment(name, udf, sizeof udf) &&
                 (strcmp(who, account.account) == 0 || strcmp(who, account.org) == 0 ||
                  (strlen(who) == handle && strncmp(who, account.account, handle) == 0));
-    exchange->udf = ours ? mg_catalog_find(exchange->app->engine->catalog, mg_span(udf)) : NULL;
+    snprintf(exchange->org, sizeof exchange->org, "%s", account.org);
+    exchange->udf = ours ? mg_catalog_find_in(exchange->app->engine->catalog, account.org, mg_span(udf)) : NULL;
     if (!exchange->udf)
         mg_reply_error(exchange, MG_E_NOT_FOUND, "this account has no UDF of that name", (struct mg_span){0});
     else

@@ -4,10 +4,12 @@
  * Bounded: a full table is emptied (it is only a memory of a second). Cost of a current entry: one hash look-up. */
 #include "moongate/engine.h"
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { BUCKETS = 4096, MAX_ENTRIES = 65536, RECHECK_US = 1000000, REMOTE_S = 60 };
 
@@ -56,13 +58,36 @@ void mg_versions_free(struct mg_versions **versions_at)
     *versions_at = NULL;
 }
 
-static void look(struct mg_engine *engine, struct mg_span kind, const char *name, char *out, size_t size)
+/* A file of an organisation: its own folders, then the layers that all share. `local` has its folders open. */
+static void look_at_file(struct mg_engine *engine, const char *org, const char *name, char *out, size_t size)
+{
+    if (strcmp(org, "local") == 0) {
+        mg_files_version(&engine->files, name, out, size);
+        return;
+    }
+    char path[1200];
+    struct mg_files files = engine->files;
+    snprintf(path, sizeof path, "%s/orgs/%s/fd", engine->config.data_dir, org);
+    int own = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    snprintf(path, sizeof path, "%s/orgs/%s/cache", engine->config.data_dir, org);
+    files.cache_dirfd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    files.mounts[0].dirfd = own;
+    if (own >= 0)
+        mg_files_version(&files, name, out, size);
+    if (own >= 0)
+        close(own);
+    if (files.cache_dirfd >= 0)
+        close(files.cache_dirfd);
+}
+
+static void look(struct mg_engine *engine, const char *org, struct mg_span kind, const char *name, char *out,
+                 size_t size)
 {
     snprintf(out, size, "-");
     if (mg_span_is(kind, "file")) {
-        mg_files_version(&engine->files, name, out, size);
+        look_at_file(engine, org, name, out, size);
     } else if (mg_span_is(kind, "udf")) {
-        struct mg_udf *udf = mg_catalog_find(engine->catalog, mg_span(name));
+        struct mg_udf *udf = mg_catalog_find_in(engine->catalog, org, mg_span(name));
         char hex[65];
         if (udf && !udf->broken) {
             mg_hash_hex(&udf->code, hex);
@@ -112,7 +137,7 @@ static bool is_current(struct mg_versions *versions, const char *org, struct mg_
         versions->n++;
     }
     if (now_us - entry->checked_us >= RECHECK_US) {
-        look(versions->engine, kind, name_at, entry->version, sizeof entry->version);
+        look(versions->engine, org, kind, name_at, entry->version, sizeof entry->version);
         entry->checked_us = now_us;
     }
     if (entry->checked_us + RECHECK_US < *until_us)

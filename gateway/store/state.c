@@ -23,6 +23,11 @@ static const char *const db_names[DB_COUNT] = {
     [DB_ACCOUNTS] = "accounts",
     [DB_LINKS] = "links",
     [DB_SIGNATURES] = "signatures",
+    [DB_UDFS] = "udfs",
+    [DB_UDF_NAMES] = "udf_names",
+    [DB_UDF_PUBLIC] = "udf_public",
+    [DB_VERSIONS] = "versions",
+    [DB_PACKAGES] = "packages",
 };
 
 enum mg_err state_error(struct mg_state *state, int rc, struct mg_errmsg *err)

@@ -14,6 +14,11 @@ enum db {
     DB_ACCOUNTS,   /* org, NUL, account -> packed int, seconds of creation */
     DB_LINKS,      /* SHA-256 of a sign-in code -> packed org, account, expires_s */
     DB_SIGNATURES, /* code hash -> JSON */
+    DB_UDFS,       /* id -> packed mg_saved */
+    DB_UDF_NAMES,  /* org, NUL, name -> id */
+    DB_UDF_PUBLIC, /* name of a public UDF -> id */
+    DB_VERSIONS,   /* id, big-endian number -> packed mg_saved_version */
+    DB_PACKAGES,   /* id, hash of the package -> the package */
     DB_COUNT
 };
 

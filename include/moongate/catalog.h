@@ -13,7 +13,9 @@ struct mg_udf {
     int refs;               /* atomic */
     char name[128];
     char dir[1024];
-    char source[16];        /* "example", "folder", "file" */
+    char source[16];        /* "example", "folder", "file", "saved" */
+    char org[64];           /* of a saved one; else "" */
+    char id[40];            /* of a saved one; else "" */
     struct mg_hash code;    /* SHA-256 of the bundle: names and bytes of the .lua files and meta.json */
     int bundle_fd;          /* sealed memfd with the bundle; -1 when broken */
     size_t bundle_bytes;
@@ -42,6 +44,16 @@ struct mg_udf *mg_catalog_find(struct mg_catalog *catalog, struct mg_span name);
 /* All, by name; unref each, free(list). */
 struct mg_udf **mg_catalog_list(struct mg_catalog *catalog, size_t *n);
 void mg_udf_unref(struct mg_udf **udf);
+/* The saved UDFs of `state` (borrowed until close) are found from here on. */
+struct mg_state;
+void mg_catalog_set_state(struct mg_catalog *catalog, struct mg_state *state);
+/* What `name` means to an organisation: of `local`, a folder that was given to serve; its saved UDF of that name or id;
+ * an example, or a folder's UDF that is public. Sees every save that was acknowledged. A reference; NULL: none. */
+struct mg_udf *mg_catalog_find_in(struct mg_catalog *catalog, const char *org, struct mg_span name);
+/* The public UDF of that name: of a folder, or saved. A reference; NULL: none. */
+struct mg_udf *mg_catalog_find_public(struct mg_catalog *catalog, struct mg_span name);
+/* It is what find_in gives for its own name or id at this moment. Cost: one look-up. */
+bool mg_catalog_is_current(struct mg_catalog *catalog, const char *org, const struct mg_udf *udf);
 /* Takes sig; the first one stays. */
 void mg_udf_set_sig(struct mg_udf *udf, struct mg_sig *sig);
 const struct mg_sig *mg_udf_sig(const struct mg_udf *udf);
