@@ -32,7 +32,7 @@ home_of() {
     err | buf | pack | log | crypto | json | metrics | config | nearest) echo base ;;
     msg | memfd | sandbox | master | run_wire) echo proc ;;
     tile | gdal | raster | raster_ops | raster_read | raster_analysis | files | table | geometry | vector_read | vector_ops | sql) echo geo ;;
-    codec | formats) echo codec ;;
+    codec | formats | unarchive) echo codec ;;
     state | saved | cache) echo store ;;
     fetch) echo fetch ;;
     catalog | sig | package) echo catalog ;;
@@ -90,7 +90,7 @@ only 'geos_c' 'gateway/geo/'
 only 'geodesic' 'gateway/geo/vector_ground'
 only 'duck(_geo)?\.h' 'gateway/geo/(duck|sql)'
 only 'openssl/' 'gateway/base/crypto|gateway/serve/tls|gateway/serve/http_internal'
-only 'archive' 'gateway/catalog/package_zip'
+only 'archive' 'gateway/catalog/package_zip|gateway/codec/unarchive'
 only 'expat' 'gateway/worker/bind_xml'
 only 'jansson' 'include/moongate/json\.h'
 

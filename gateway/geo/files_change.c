@@ -23,6 +23,7 @@
 enum { RECOUNT_MS = 10000, MAX_DEPTH = 32, MAX_ENTRIES = 100000, STALE_S = 3600 };
 #define HIDDEN ".moongate-"
 #define HALF HIDDEN "part-"
+#define BESIDE HIDDEN "got-"
 #define FD_PREFIX "fd://"
 #define CACHE_PREFIX "/mnt/cache/"
 
@@ -274,6 +275,27 @@ enum mg_err mg_files_write(const struct mg_files *files, const char *name, struc
     return e;
 }
 
+enum mg_err mg_files_beside(const struct mg_files *files, const char *name, int *fd, struct mg_errmsg *err)
+{
+    char base[NAME_MAX + 1], beside[NAME_MAX + 1];
+    const char *path;
+    int root;
+    enum mg_err e = writable_root(files, name, &root, &path, err);
+    if (e)
+        return e;
+    int dir = open_parent(root, path, true, base, 0);
+    if (dir < 0)
+        return explain(name, "written", -dir, err);
+    if (is_hidden(base))
+        e = mg_err_set(err, MG_E_ARGUMENT, "%.300s: names that begin with %s are the server's own", name, HIDDEN);
+    else if ((size_t)snprintf(beside, sizeof beside, BESIDE "%s", base) >= sizeof beside)
+        e = explain(name, "written", ENAMETOOLONG, err);
+    else if ((*fd = openat(dir, beside, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)) < 0)
+        e = explain(name, "written", errno, err);
+    close(dir);
+    return e;
+}
+
 /* ---- Deletion ----------------------------------------------------------------------------------------- */
 
 /* Empties the folder (takes its descriptor). Returns 0 or -errno of the first failure. */
@@ -341,6 +363,9 @@ enum mg_err mg_files_delete(const struct mg_files *files, const char *name, bool
         there = false;
         error = 0;
     }
+    char beside[NAME_MAX + 1];
+    if (!error && there && (size_t)snprintf(beside, sizeof beside, BESIDE "%s", base) < sizeof beside)
+        unlinkat(dir, beside, 0); /* what a download noted of it */
     close(dir);
     if (error == ENOTEMPTY || error == EEXIST)
         return mg_err_set(err, MG_E_CONFLICT, "%.300s is a folder that is not empty; { recursive = true } deletes all of it",

@@ -38,6 +38,7 @@ static const struct {
     {"frames", "frames"},
     {"files", "files"},
     {"http", "http"},
+    {"download", "download"},
     {"env", "files"},
     {"load_dotenv", "files"},
 };
@@ -145,7 +146,8 @@ static int l_open(lua_State *L)
         {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
         {"run", vm_open_run},       {"cache", vm_open_cache},       {"encode", vm_open_encode}, {"sql", vm_open_sql},
         {"vector", vm_open_vector},
-        {"frames", vm_open_frames}, {"files", vm_open_files}, {"http", vm_open_http}};
+        {"frames", vm_open_frames}, {"files", vm_open_files}, {"http", vm_open_http},
+        {"download", vm_open_download}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         if (strcmp(groups[i].name, name) == 0) {

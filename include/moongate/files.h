@@ -64,6 +64,10 @@ MG_MUST_CHECK enum mg_err mg_files_list(const struct mg_files *files, const char
 MG_MUST_CHECK enum mg_err mg_files_room(const struct mg_files *files, const char *name, uint64_t bytes,
                                         struct mg_errmsg *err);
 
+/* The hidden file beside `name`, made when missing, where a download notes what it is of; returns new fd. */
+MG_MUST_CHECK enum mg_err mg_files_beside(const struct mg_files *files, const char *name, int *fd,
+                                          struct mg_errmsg *err);
+
 /* A file in pieces: begin, put …, then commit or abandon (which both end it). */
 struct mg_new_file {
     int fd, dirfd;
