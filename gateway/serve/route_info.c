@@ -175,8 +175,8 @@ static void index_page(struct mg_exchange *exchange)
         if (udf->is_public) {
             struct mg_tileset set;
             mg_tileset_of(udf, &set);
-            json_t *row = json_pack("{s:s, s:s, s:s}", "name", udf->name, "kind", set.kind ? set.kind : "auto",
-                                    "description", udf->description ? udf->description : "");
+            json_t *row = json_pack("{s:s, s:s, s:s, s:s}", "name", udf->name, "kind", set.kind ? set.kind : "auto",
+                                    "description", udf->description ? udf->description : "", "source", udf->source);
             if (udf->broken)
                 json_object_set_new(row, "broken", json_true());
             if (udf->has_view)

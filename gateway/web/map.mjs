@@ -42,11 +42,15 @@ const sourceOf = (u) => u.kind === "raster"
   ? { type: "raster", tiles: [tiles(u, "png")], tileSize: 256, ...rangeOf(u, 22) }
   : { type: "vector", tiles: [tiles(u, "mvt")], ...rangeOf(u, 16) };
 
+/** The first page would be too full with every example at once. */
+const isOn = (u) => !config.udfs || u.source !== "example" || shown.includes(u.name);
+const visibility = (on) => on ? "visible" : "none";
+
 const mapped = udfs.filter((u) => (u.kind === "raster" || u.kind === "vector") && !u.broken);
 const style = { version: 8, sources: {}, layers: [{ id: "sea", type: "background", paint: { "background-color": "#cfdde6" } }] };
 for (const u of mapped) {
   style.sources[u.name] = sourceOf(u);
-  style.layers.push(...layersOf(u));
+  style.layers.push(...layersOf(u).map((layer) => ({ ...layer, layout: { visibility: visibility(isOn(u)) } })));
 }
 
 const start = (udfs.find((u) => u.name === "Landsat_NDVI") ?? udfs.find((u) => u.view))?.view
@@ -83,10 +87,10 @@ function rowOf(u) {
   const label = document.createElement("label");
   const box = document.createElement("input");
   box.type = "checkbox";
-  box.checked = mapped.includes(u);
-  box.disabled = !box.checked;
+  box.checked = mapped.includes(u) && isOn(u);
+  box.disabled = !mapped.includes(u);
   box.addEventListener("change", () => {
-    for (const layer of layersOf(u)) map.setLayoutProperty(layer.id, "visibility", box.checked ? "visible" : "none");
+    for (const layer of layersOf(u)) map.setLayoutProperty(layer.id, "visibility", visibility(box.checked));
   });
   label.append(box, u.name);
   row.append(label);

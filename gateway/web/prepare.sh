@@ -62,3 +62,48 @@ if [ ! -f "$share/data/places.fgb" ]; then
     mv "$work/places.fgb" "$share/data/"
     rm -rf "$work"
 fi
+
+if [ ! -f "$share/data/country_places.psv" ]; then
+    # Data of kinds that no small package carries is made: buildings, counts by country.
+    rm -rf "$work" && mkdir -p "$work"
+    node "$root/gateway/web/samples.cjs" "$npm" "$work"
+    ogr2ogr -f FlatGeobuf "$work/buildings.fgb" "$work/buildings.geojson" >"$log" 2>&1
+    mv "$work/buildings.fgb" "$work/country_places.psv" "$share/data/"
+    rm -rf "$work"
+fi
+
+if [ ! -f "$share/data/cover_east.tif" ]; then
+    # A raster of six classes with a palette, in two files side by side: the scene's near infrared in steps.
+    rm -rf "$work" && mkdir -p "$work"
+    (
+        cd "$work"
+        gdal_translate -q -of VRT -ot Byte -b 4 -scale 14 100 0 5.4 -exponent 0.9 "$share/data/L7_ETMs.tif" classes.vrt
+        entries=$(printf '<Entry c1="%s" c2="%s" c3="%s" c4="255"\/>' 43 108 176 217 179 130 230 216 158 173 204 96 \
+            90 160 60 26 102 46)
+        sed "s/<VRTRasterBand[^>]*>/&<ColorInterp>Palette<\/ColorInterp><ColorTable>$entries<\/ColorTable>/" \
+            classes.vrt >cover.vrt
+        gdal_translate -q -of COG -co OVERVIEWS=NONE cover.vrt crops.tif
+        gdal_translate -q -srcwin 0 0 175 352 crops.tif cover_west.tif
+        gdal_translate -q -srcwin 175 0 174 352 crops.tif cover_east.tif
+    ) >"$log" 2>&1
+    mv "$work/crops.tif" "$work/cover_west.tif" "$work/cover_east.tif" "$share/data/"
+    rm -rf "$work"
+fi
+
+if [ ! -f "$share/data/dates/2001-03-02_nir.tif" ]; then
+    # Red and near infrared at three dates: the scene, and the scene as it would be with less and with more green.
+    rm -rf "$work" && mkdir -p "$work/dates"
+    for date in "2000-07-15 0.9 1.05" "2000-11-04 1.0 1.0" "2001-03-02 1.2 0.8"; do
+        # shellcheck disable=SC2086
+        set -- $date
+        for band in "red 3 $2" "nir 4 $3"; do
+            # shellcheck disable=SC2086
+            set -- "$1" $band
+            gdal_translate -q -ot Byte -b "$3" -scale 0 200 0 "$(awk "BEGIN { print 200 * $4 }")" \
+                "$share/data/L7_ETMs.tif" "$work/dates/$1_$2.tif" >"$log" 2>&1
+        done
+    done
+    rm -rf "$share/data/dates"
+    mv "$work/dates" "$share/data/dates"
+    rm -rf "$work"
+fi
