@@ -82,6 +82,7 @@ enum mg_err mg_engine_open(const struct mg_engine_config *config, struct mg_engi
         mg_engine_close(&engine);
         return status;
     }
+    mg_catalog_set_state(engine->catalog, engine->state);
     open_files(engine);
     engine->versions = mg_versions_new(engine);
     engine->hot = mg_hot_new(HOT_BYTES);
@@ -124,9 +125,9 @@ enum mg_err mg_engine_start(struct mg_engine *engine, struct mg_errmsg *err)
         .context = engine,
         .call = mg_engine_call,
         .let_go = mg_engine_let_go,
-        .keep = mg_engine_keep,
         .value_get = mg_engine_value_get,
         .value_put = mg_engine_value_put,
+        .keep = mg_engine_keep,
         .watch_fd = mg_catalog_fd(engine->catalog),
         .watch = on_watch,
         .tick = on_tick,
