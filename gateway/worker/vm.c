@@ -52,7 +52,7 @@ typedef void buf_f(struct mg_buf *buf);
 static void each_buf(struct mg_vm *vm, buf_f *call)
 {
     struct mg_buf *const all[] = {&vm->log,           &vm->deps,       &vm->seen,
-                                  &vm->headers,       &vm->mime,       &vm->body,
+                                  &vm->headers,       &vm->mime,       &vm->body,       &vm->answer,
                                   &vm->fault.message, &vm->fault.file, &vm->fault.traceback};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         call(all[i]);

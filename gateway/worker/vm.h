@@ -83,6 +83,7 @@ struct mg_vm {
     struct mg_buf log, deps, seen, headers, mime, body, scratch[VM_SCRATCH];
     struct vm_fault fault;
     size_t n_headers;
+    struct mg_buf answer; /* of the last child run */
     struct vm_values *values; /* what moon.cache keeps (vm_values.h); NULL before its first use */
     int fn_line, fn_last; /* where the UDF's function stands in its file */
     char fn_file[160];

@@ -30,6 +30,8 @@ static const struct {
     {"tile", "tile"},
     {"json", "json"},
     {"cache", "cache"},
+    {"start", "run"},
+    {"submit", "run"},
     {"run", "run"},
     {"load", "run"},
     {"encode", "encode"},
