@@ -200,6 +200,8 @@ void vm_open_encode(lua_State *L);
 void vm_open_frames(lua_State *L);
 void vm_open_sql(lua_State *L);
 void vm_open_files(lua_State *L);
+void vm_open_html(lua_State *L);
+void vm_open_xml(lua_State *L);
 void vm_open_http(lua_State *L);
 void vm_open_download(lua_State *L);
 void vm_open_map(lua_State *L);  /* part of raster */

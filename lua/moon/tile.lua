@@ -99,9 +99,10 @@ function M.cover(bounds, z)
   local columns = (last.x - first.x) % n + 1
   if b.xmin > b.xmax and last.x >= first.x then columns = n end
   -- An edge that lies on the border of a tile does not touch the next one.
-  if columns > 1 and c.tile_bounds(z, last.x, last.y).xmin >= b.xmax then columns = columns - 1 end
+  if columns > 1 and c.tile_bounds(z, last.x, last.y).xmin >= b.xmax - 1e-9 then columns = columns - 1 end
   local rows = last.y - first.y + 1
-  if rows > 1 and c.tile_bounds(z, last.x, last.y).ymax <= b.ymin then rows = rows - 1 end
+  if rows > 1 and c.tile_bounds(z, last.x, last.y).ymax <= b.ymin + 1e-9 then rows = rows - 1 end
+  if rows > 1 and c.tile_bounds(z, first.x, first.y).ymin >= b.ymax - 1e-9 then first.y, rows = first.y + 1, rows - 1 end
   if columns * rows > 10000 then
     inner.core.raise("argument", "tile.cover: " .. columns * rows .. " tiles; at most 10000 are given, choose a smaller zoom")
   end
@@ -115,3 +116,10 @@ function M.cover(bounds, z)
 end
 
 moon.tile = M
+--- The same as `moon.tile.estimate_zoom`.
+---
+--- ```lua
+--- assert(moon.estimate_zoom(moon.tile.bounds(5, 3, 4)) == 5)
+--- ```
+---@type fun(bounds: moon.Bounds, target?: integer): integer
+moon.estimate_zoom = c.estimate_zoom
