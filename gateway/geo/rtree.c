@@ -18,6 +18,7 @@ struct mg_rtree {
     uint32_t start[MAX_LEVELS + 1]; /* of each level; the last: total */
     uint32_t *ids;                  /* of the leaves */
     struct mg_bounds *boxes;
+    struct pin *pin; /* holds ids and boxes; NULL: they are ours */
 };
 
 /* Hilbert index of a cell of the 2^16 x 2^16 grid: from the quadrant at the top downwards. */
@@ -143,11 +144,51 @@ failed:
     return NULL;
 }
 
+/* n, total; the boxes; the ids. */
+void mg_rtree_store(const struct mg_rtree *tree, struct mg_buf *out)
+{
+    uint32_t counts[2] = {tree->n, tree->total};
+    mg_buf_put(out, counts, sizeof counts);
+    mg_buf_put(out, tree->boxes, (size_t)tree->total * sizeof *tree->boxes);
+    mg_buf_put(out, tree->ids, (size_t)tree->n * sizeof *tree->ids);
+}
+
+struct mg_rtree *mg_rtree_restore(struct mg_span stored, uint32_t rows, struct pin *pin)
+{
+    uint32_t counts[2];
+    struct mg_rtree plan = {0};
+    if (stored.len < sizeof counts || (uintptr_t)stored.data % 8)
+        return NULL;
+    memcpy(counts, stored.data, sizeof counts);
+    plan.n = counts[0];
+    if (plan.n > rows || plan.n > UINT32_MAX / 2)
+        return NULL;
+    plan_levels(&plan);
+    size_t boxes = (size_t)plan.total * sizeof *plan.boxes;
+    if (counts[1] != plan.total || stored.len - sizeof counts != boxes + (size_t)plan.n * sizeof *plan.ids)
+        return NULL;
+    plan.boxes = (struct mg_bounds *)(uintptr_t)(stored.data + sizeof counts);
+    plan.ids = (uint32_t *)(uintptr_t)(stored.data + sizeof counts + boxes);
+    for (uint32_t i = 0; i < plan.n; i++)
+        if (plan.ids[i] >= rows)
+            return NULL;
+    struct mg_rtree *tree = malloc(sizeof *tree);
+    if (tree) {
+        *tree = plan;
+        tree->pin = pin_ref(pin);
+    }
+    return tree;
+}
+
 void mg_rtree_free(struct mg_rtree **tree)
 {
     if (*tree) {
-        free((*tree)->ids);
-        free((*tree)->boxes);
+        if ((*tree)->pin) {
+            pin_unref(&(*tree)->pin);
+        } else {
+            free((*tree)->ids);
+            free((*tree)->boxes);
+        }
         free(*tree);
     }
     *tree = NULL;

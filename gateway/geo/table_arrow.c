@@ -214,8 +214,11 @@ static void release_array(struct ArrowArray *array)
         arrow_array_release(array->children[i]);
         free(array->children[i]);
     }
-    for (int64_t i = 0; i < array->n_buffers; i++)
+    struct pin *pin = array->private_data;
+    for (int64_t i = 0; i < array->n_buffers && !pin; i++)
         free((void *)array->buffers[i]);
+    pin_unref(&pin);
+    array->private_data = NULL;
     free(array->children);
     free(array->buffers);
     array->release = NULL;

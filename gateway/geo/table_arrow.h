@@ -3,6 +3,7 @@
 #define MOONGATE_GEO_TABLE_ARROW_H
 
 #include "moongate/table.h"
+#include "pin.h"
 
 enum { ARROW_MAX_DEPTH = 8, ARROW_MAX_COLUMNS = 4096, ARROW_MAX_NAME = 4096, ARROW_MAX_DIGITS = 76 };
 /* More rows than any machine of ours holds: keeps every product of lengths below 2^63. */
@@ -56,7 +57,8 @@ bool arrow_type_parse(const char *format, struct arrow_type *out);
 bool arrow_schema_new(struct ArrowSchema *out, const char *format, const char *name,
                       int64_t n_children, bool wkb);
 /* An array node of ours: n_buffers NULL buffers and n_children empty children. Buffers put into it
- * must come from malloc; the release callback frees them. */
+ * must come from malloc; the release callback frees them, unless private_data is a struct pin that
+ * holds them. */
 bool arrow_array_new(struct ArrowArray *out, int64_t length, int n_buffers, int64_t n_children);
 void arrow_schema_release(struct ArrowSchema *schema);
 void arrow_array_release(struct ArrowArray *array);
@@ -82,6 +84,9 @@ static inline int64_t arrow_offset(const struct arrow_type *type, const void *of
 /* A table from nodes of ours: no validation. Takes both. NULL (and released) without memory. */
 struct mg_table *table_adopt(struct ArrowSchema *schema, struct ArrowArray *batches,
                              size_t n_batches, int geometry, const char *crs);
+/* mg_table_restore without copies: the buffers lie in `stored`, which `pin` holds. */
+MG_MUST_CHECK enum mg_err table_restore_pinned(struct mg_span stored, struct pin *pin, struct mg_table **out,
+                                               struct mg_errmsg *err);
 /* Bytes that the table's buffers take, about. */
 size_t table_bytes(const struct mg_table *table);
 

@@ -108,6 +108,7 @@ struct reader {
     struct mg_span all;
     size_t at;
     bool failed;
+    struct pin *pin; /* NULL: what is read is copied */
 };
 
 static const void *get(struct reader *in, size_t n)
@@ -176,8 +177,8 @@ static void *get_buffer(struct reader *in, int64_t expected, bool nullable)
         in->failed = true;
     get(in, (STORE_ALIGN - in->at % STORE_ALIGN) % STORE_ALIGN);
     const void *at = in->failed ? NULL : get(in, (size_t)bytes);
-    void *copy = at ? malloc(bytes ? (size_t)bytes : 1) : NULL;
-    if (copy)
+    void *copy = !at ? NULL : in->pin ? (void *)(uintptr_t)at : malloc(bytes ? (size_t)bytes : 1);
+    if (copy && !in->pin)
         memcpy(copy, at, (size_t)bytes);
     in->failed |= !copy;
     return copy;
@@ -194,6 +195,8 @@ static void get_array(struct reader *in, const struct ArrowSchema *schema, struc
         return;
     }
     out->null_count = nulls;
+    if (in->pin)
+        out->private_data = pin_ref(in->pin);
     for (int i = 0; i < type.n_buffers && !in->failed; i++) {
         if (!buffer_bytes(&type, i, length, type.n_buffers > 1 ? out->buffers[1] : NULL, &bytes))
             in->failed = true;
@@ -204,9 +207,10 @@ static void get_array(struct reader *in, const struct ArrowSchema *schema, struc
         get_array(in, schema->children[i], out->children[i]);
 }
 
-enum mg_err mg_table_restore(struct mg_span stored, struct mg_table **out, struct mg_errmsg *err)
+enum mg_err table_restore_pinned(struct mg_span stored, struct pin *pin, struct mg_table **out,
+                                 struct mg_errmsg *err)
 {
-    struct reader in = {.all = stored};
+    struct reader in = {.all = stored, .pin = pin};
     struct ArrowSchema schema = {0};
     struct ArrowArray batch = {0};
     bool known = get_u32(&in) == STORE_MAGIC && get_u32(&in) == STORE_VERSION;
@@ -239,4 +243,9 @@ enum mg_err mg_table_restore(struct mg_span stored, struct mg_table **out, struc
     }
     free(crs);
     return e;
+}
+
+enum mg_err mg_table_restore(struct mg_span stored, struct mg_table **out, struct mg_errmsg *err)
+{
+    return table_restore_pinned(stored, NULL, out, err);
 }

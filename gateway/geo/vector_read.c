@@ -7,12 +7,14 @@
 #include "moongate/vector_read.h"
 
 #include "layer_cache.h"
+#include "layer_file.h"
 #include "moongate/geometry.h"
 #include "vector_open.h"
 
 #include <cpl_conv.h>
 #include <cpl_string.h>
 #include <cpl_vsi.h>
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -404,6 +406,25 @@ static bool stat_key(const char *path, struct layer_key *key)
     return st.st_mtime != 0 && st.st_size <= KEEP_FILE_BYTES;
 }
 
+static int keep_dirfd = -1;
+
+void mg_vector_keep_in(int dirfd)
+{
+    keep_dirfd = dirfd;
+}
+
+/* The layer moves into a file, where it is no memory of ours; or stays as it is. */
+static void share(const struct layer_key *key, struct layer *layer)
+{
+    struct layer shared;
+    if (keep_dirfd < 0 || layer->bytes < LAYER_FILE_MIN || !layer_file_save(keep_dirfd, key, layer) ||
+        !layer_file_load(keep_dirfd, key, &shared))
+        return;
+    layer_fini(layer);
+    *layer = shared;
+    malloc_trim(0); /* what reading it took was a multiple of it */
+}
+
 enum mg_err mg_vector_read(const char *path, const struct mg_vector_options *options,
                            struct mg_table **out, struct mg_errmsg *err)
 {
@@ -417,6 +438,11 @@ enum mg_err mg_vector_read(const char *path, const struct mg_vector_options *opt
     bool keep = stat_key(path, &key);
     const struct layer *kept = keep ? layer_cache_get(&key) : NULL;
     mg_gdal_user_name(path, name, sizeof name);
+    if (keep && !kept && keep_dirfd >= 0 && layer_file_load(keep_dirfd, &key, &layer)) {
+        kept = layer_cache_put(&key, &layer);
+        if (!kept)
+            return mg_err_set(err, MG_E_NOMEM, "out of memory for a layer");
+    }
     if (kept && !kept->too_big)
         return select_from(kept, name, options, out, err);
     enum mg_err e = vector_open(path, options->layer, options->source_crs, &source, err);
@@ -441,6 +467,7 @@ enum mg_err mg_vector_read(const char *path, const struct mg_vector_options *opt
         layer_fini(&layer);
         goto out;
     }
+    share(&key, &layer);
     kept = layer_cache_put(&key, &layer);
     e = kept ? select_from(kept, name, options, out, err)
              : mg_err_set(err, MG_E_NOMEM, "out of memory for a layer");

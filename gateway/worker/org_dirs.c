@@ -66,7 +66,7 @@ static unsigned next_uid(const char *orgs_dir, unsigned base_uid)
 enum mg_err org_dirs_make(const char *data_dir, const char *org, unsigned base_uid, char *dir,
                           size_t dir_size, unsigned *uid, struct mg_errmsg *err)
 {
-    static const char *const names[] = {"fd", "cache", "scratch"};
+    static const char *const names[] = {"fd", "cache", "scratch", "layers"};
     char orgs[4096], path[4096];
     struct stat st;
     unsigned owner = 0;

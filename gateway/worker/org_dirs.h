@@ -8,7 +8,7 @@
 
 /* Letters, digits, '-', '_' and '.', not first; at most 63. */
 bool org_name_valid(const char *org);
-/* Makes data_dir/orgs/<org>/{fd,cache,scratch}, gives the folder and the uid of its workers (0:
+/* Makes data_dir/orgs/<org>/{fd,cache,scratch,layers}, gives the folder and the uid of its workers (0:
  * stay). With base_uid the owner of the fd folder is the record of which uid is whose: a new
  * organisation receives the next free one. */
 MG_MUST_CHECK enum mg_err org_dirs_make(const char *data_dir, const char *org, unsigned base_uid,

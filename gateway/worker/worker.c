@@ -15,6 +15,7 @@
 #include "moongate/msg.h"
 #include "moongate/raster_read.h"
 #include "moongate/sql.h"
+#include "moongate/vector_read.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -657,8 +658,8 @@ static enum mg_err lend_to_sql(struct worker *w, int *output_fd, struct mg_errms
 static enum mg_err confine(struct worker *w, const struct worker_start *start, unsigned *layers,
                            struct mg_errmsg *err)
 {
-    static char fd_dir[4096], cache_dir[4096];
-    int keep[3 + 33], output_fd = -1;
+    static char fd_dir[4096], cache_dir[4096], layers_dir[4096];
+    int keep[4 + 33], output_fd = -1, layers_fd;
     size_t n = 0;
     int dirfd = open_folder(start->org_dir, "fd", fd_dir, sizeof fd_dir);
     w->files.cache_dirfd = open_folder(start->org_dir, "cache", cache_dir, sizeof cache_dir);
@@ -680,6 +681,12 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     if (code != MG_OK)
         return code;
     keep[n++] = output_fd;
+    (void)!snprintf(layers_dir, sizeof layers_dir, "%s/layers", start->org_dir);
+    layers_fd = open(layers_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (layers_fd < 0)
+        return mg_err_set(err, MG_E_IO, "cannot open %s: %s", layers_dir, strerror(errno));
+    keep[n++] = layers_fd;
+    mg_vector_keep_in(layers_fd);
     /* Where GDAL and others put what they must write by name. */
     setenv("TMPDIR", start->scratch_dir, 1);
     setenv("CPL_TMPDIR", start->scratch_dir, 1);
@@ -692,7 +699,7 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
         return code;
     watch_faults(w->vm);
     struct mg_sandbox box = {.read_paths = start->read_paths,
-                             .write_paths = (const char *const[]){fd_dir, cache_dir, NULL},
+                             .write_paths = (const char *const[]){fd_dir, cache_dir, layers_dir, NULL},
                              .scratch = start->scratch_dir,
                              .scratch_bytes = SCRATCH_BYTES,
                              .keep_fds = keep,

@@ -27,4 +27,8 @@ MG_MUST_CHECK enum mg_err mg_vector_info(const char *path, const char *layer, st
 MG_MUST_CHECK enum mg_err mg_vector_read(const char *path, const struct mg_vector_options *options,
                                          struct mg_table **out, struct mg_errmsg *err);
 
+/* From now on layers that are read whole are kept as files in this folder, for all workers that have it; -1: not so.
+ * The descriptor stays the caller's. */
+void mg_vector_keep_in(int dirfd);
+
 #endif
