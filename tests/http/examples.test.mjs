@@ -132,3 +132,24 @@ test("Census_Join: the figures of the delimited file, on the countries of the ot
   const sizes = await Promise.all(["1/1/0", "4/8/5"].map(async (at) => (await get("Census_Join", `/run/tiles/${at}.mvt`)).body.length));
   assert.ok(sizes.every((bytes) => bytes > 500), sizes.join());
 });
+
+test("Sun_Animation: as many frames as asked for, the first is the UDF's own tile", async () => {
+  const film = (await get("Sun_Animation", ".apng?frames=5&delay_ms=100")).body, at = film.indexOf("acTL");
+  assert.equal(film.readUInt32BE(at + 4), 5);
+  assert.equal(film.toString("latin1").split("fcTL").length - 1, 5);
+  const first = PNG.sync.read(film), tileItself = await picture("Olinda_Hillshade", `/run/tiles/${tile}.png?azimuth=0&altitude=30`);
+  assert.ok(first.data.equals(tileItself.data));
+  assert.match((await get("Sun_Animation", ".gif?frames=2")).body.toString("latin1", 0, 6), /GIF89a/);
+});
+
+test("Height_Profile: each row is what Elevation_Stats answers there; a point without data spoils no other", async () => {
+  const rows = (await get("Height_Profile", ".json?points=4&radius=150")).json;
+  assert.deepEqual(rows.map((row) => row.n), [1, 2, 3, 4]);
+  for (const [i, row] of rows.entries()) {
+    const [lng, lat] = [-34.91 + i / 3 * 0.08, -8.02 + i / 3 * 0.05];
+    const stats = (await get("Elevation_Stats", `/run/file?lng=${lng}&lat=${lat}&radius=150`)).json;
+    assert.ok(Math.abs(row.mean - stats.mean) < 1e-6, `${row.mean}, ${stats.mean}`);
+  }
+  const far = (await get("Height_Profile", `.json?points=3&from=${encodeURIComponent("[-34.88,-8]")}&to=${encodeURIComponent("[10,50]")}`)).json;
+  assert.ok(far[0].mean > 0 && far[2].mean === null, JSON.stringify(far));
+});
