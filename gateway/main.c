@@ -27,6 +27,7 @@ static const struct {
     {"list", mg_cmd_list, "list UDFs"},
     {"formats", mg_cmd_formats, "list the formats of answers, and their options"},
     {"token", mg_cmd_token, "create, list, show and revoke tokens"},
+    {"secret", mg_cmd_secret, "set, list and delete secrets of UDFs"},
     {"account", mg_cmd_account, "print a sign-in link"},
     {"doctor", mg_cmd_doctor, "say whether this machine can serve, and what to do"},
     {"version", cmd_version, "print the version"},

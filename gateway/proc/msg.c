@@ -35,6 +35,7 @@ static const struct {
     [MG_MSG_KEEP] = {"keep", 0, 0},
     [MG_MSG_CALL] = {"call", 0, 0},       [MG_MSG_FETCH] = {"fetch", 0, 0},
     [MG_MSG_HTTP] = {"http", 0, 1},
+    [MG_MSG_SECRET] = {"secret", 0, 0},
 };
 
 /* Room for more descriptors than a message may carry: the surplus has to arrive to be closed. */

@@ -134,6 +134,7 @@ void mg_values_end_locked(struct mg_broker *broker, struct worker *worker);
 
 /* pool_fetch.c */
 void mg_pool_fetch_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
+void mg_pool_secret_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
 void mg_pool_fetcher_event(struct mg_broker *broker);
 void mg_pool_fetcher_lost_locked(struct mg_broker *broker);
 

@@ -112,6 +112,13 @@ static void on_tick(void *context)
     mg_metric_set(MG_M_CACHE_BYTES, stats.bytes);
 }
 
+static enum mg_err secret_of(void *context, const char *org, const char *name, struct mg_buf *out, char version[65],
+                             struct mg_errmsg *err)
+{
+    const struct mg_engine *engine = context;
+    return mg_secret_get(engine->state, org, name, out, version, err);
+}
+
 enum mg_err mg_engine_start(struct mg_engine *engine, struct mg_errmsg *err)
 {
     struct mg_broker_config config = {
@@ -125,6 +132,7 @@ enum mg_err mg_engine_start(struct mg_engine *engine, struct mg_errmsg *err)
         .context = engine,
         .call = mg_engine_call,
         .let_go = mg_engine_let_go,
+        .secret = secret_of,
         .value_get = mg_engine_value_get,
         .value_put = mg_engine_value_put,
         .keep = mg_engine_keep,

@@ -494,6 +494,9 @@ static void on_message(struct mg_broker *broker, struct worker *worker, const st
     case MG_MSG_KEEP:
         mg_values_keep(broker, worker, msg);
         break;
+    case MG_MSG_SECRET:
+        mg_pool_secret_locked(broker, worker, msg);
+        break;
     case MG_MSG_FETCH:
     case MG_MSG_HTTP:
         mg_pool_fetch_locked(broker, worker, msg);

@@ -64,6 +64,38 @@ void mg_pool_fetch_locked(struct mg_broker *broker, struct worker *worker, const
         close(batch);
 }
 
+void mg_pool_secret_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    if (worker->phase != WORKER_BUSY || msg->id != worker->run) {
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    struct mg_errmsg err = {""};
+    struct mg_msg reply;
+    struct mg_buf value;
+    char version[65] = "-";
+    int fd = -1;
+    mg_buf_init(&value, 0);
+    mg_msg_init(&reply, MG_MSG_FETCHED);
+    reply.id = msg->id;
+    reply.tag = msg->tag;
+    reply.err = broker->config.secret ? broker->config.secret(broker->config.context, worker->org, msg->text, &value,
+                                                              version, &err)
+                                      : MG_E_NOT_FOUND;
+    if (reply.err == MG_OK)
+        reply.err = mg_memfd_of("secret", (struct mg_span){value.data, value.len}, &fd, &err);
+    reply.bytes = fd >= 0 ? value.len : 0;
+    snprintf(reply.text, sizeof reply.text, "%s",
+             reply.err == MG_OK || reply.err == MG_E_NOT_FOUND ? version : err.text);
+    if (worker->sock < 0 || mg_msg_send(worker->sock, &reply, &fd, fd >= 0) != MG_OK)
+        mg_pool_lose_locked(broker, worker);
+    if (fd >= 0)
+        close(fd);
+    if (value.data)
+        explicit_bzero(value.data, value.len);
+    mg_buf_fini(&value);
+}
+
 void mg_pool_fetcher_lost_locked(struct mg_broker *broker)
 {
     if (broker->fetcher < 0)

@@ -86,6 +86,10 @@ static void look(struct mg_engine *engine, const char *org, struct mg_span kind,
     snprintf(out, size, "-");
     if (mg_span_is(kind, "file")) {
         look_at_file(engine, org, name, out, size);
+    } else if (mg_span_is(kind, "secret")) {
+        char version[65];
+        if (mg_secret_get(engine->state, org, name, NULL, version, NULL) == MG_OK)
+            snprintf(out, size, "%s", version);
     } else if (mg_span_is(kind, "udf")) {
         struct mg_udf *udf = mg_catalog_find_in(engine->catalog, org, mg_span(name));
         char hex[65];

@@ -28,6 +28,7 @@ static const char *const db_names[DB_COUNT] = {
     [DB_UDF_PUBLIC] = "udf_public",
     [DB_VERSIONS] = "versions",
     [DB_PACKAGES] = "packages",
+    [DB_SECRETS] = "secrets",
 };
 
 enum mg_err state_error(struct mg_state *state, int rc, struct mg_errmsg *err)

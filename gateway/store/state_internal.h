@@ -19,6 +19,7 @@ enum db {
     DB_UDF_PUBLIC, /* name of a public UDF -> id */
     DB_VERSIONS,   /* id, big-endian number -> packed mg_saved_version */
     DB_PACKAGES,   /* id, hash of the package -> the package */
+    DB_SECRETS,    /* org, NUL, name -> packed int, seconds of writing; sealed packed org, name, value */
     DB_COUNT
 };
 

@@ -151,7 +151,7 @@ void vm_take_deps(struct mg_vm *vm, struct mg_span deps)
     for (size_t i = 0; i < n; i++) {
         struct mg_span kind = mg_unpack_bytes(&in), name = mg_unpack_bytes(&in),
                        version = mg_unpack_bytes(&in);
-        static const char *const kinds[] = {"file", "url", "udf", "http"};
+        static const char *const kinds[] = {"file", "url", "udf", "http", "secret"};
         for (size_t k = 0; k < sizeof kinds / sizeof *kinds && !in.failed; k++)
             if (mg_span_is(kind, kinds[k]))
                 vm_dep(vm, kinds[k], name, version);

@@ -204,6 +204,7 @@ void vm_open_html(lua_State *L);
 void vm_open_xml(lua_State *L);
 void vm_open_http(lua_State *L);
 void vm_open_download(lua_State *L);
+void vm_open_secrets(lua_State *L);
 void vm_open_map(lua_State *L);  /* part of raster */
 void vm_open_analysis(lua_State *L); /* part of raster; adds methods */
 void vm_open_vector(lua_State *L); /* adds methods to those of table */

@@ -51,6 +51,7 @@ static const struct {
     {"files", "files"},
     {"http", "http"},
     {"download", "download"},
+    {"secrets", "secrets"},
     {"env", "files"},
     {"load_dotenv", "files"},
 };
@@ -160,7 +161,7 @@ static int l_open(lua_State *L)
         {"vector", vm_open_vector},
         {"html", vm_open_html}, {"xml", vm_open_xml},
         {"frames", vm_open_frames}, {"files", vm_open_files}, {"http", vm_open_http},
-        {"download", vm_open_download}};
+        {"download", vm_open_download}, {"secrets", vm_open_secrets}};
     const char *name = luaL_checkstring(L, 1);
     for (size_t i = 0; i < sizeof groups / sizeof *groups; i++) {
         if (strcmp(groups[i].name, name) == 0) {

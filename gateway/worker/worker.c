@@ -395,6 +395,30 @@ static enum mg_err host_fetch(void *context, const char *url, uint64_t offset, u
     return MG_OK;
 }
 
+static enum mg_err host_secret(void *context, const char *name, struct mg_buf *out, char version[65],
+                               struct mg_errmsg *err)
+{
+    struct worker *w = context;
+    struct mg_msg msg;
+    int fd;
+    mg_msg_init(&msg, MG_MSG_SECRET);
+    msg.id = w->run;
+    msg.tag = ++w->next_tag;
+    snprintf(msg.text, sizeof msg.text, "%s", name);
+    send_or_leave(w, &msg);
+    receive_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &fd);
+    enum mg_err code = (enum mg_err)msg.err;
+    if (code == MG_OK || code == MG_E_NOT_FOUND)
+        snprintf(version, 65, "%.64s", msg.text);
+    else
+        mg_err_set(err, code, "%s", msg.text[0] ? msg.text : mg_err_text(code));
+    if (code == MG_OK)
+        code = fd < 0 ? mg_err_set(err, MG_E_INTERNAL, "no secret came") : copy_memfd(fd, msg.bytes, out, err);
+    if (fd >= 0)
+        close(fd);
+    return code;
+}
+
 static enum mg_err host_http(void *context, struct mg_span requests, struct mg_buf *answers,
                              struct mg_errmsg *err)
 {
@@ -693,7 +717,7 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
 
     struct mg_vm_host host = {
         .context = w, .call = host_call, .start = host_start, .await = host_await, .cancel = host_cancel,
-        .value_ask = host_value_ask, .value_put = host_value_put, .generation = &w->generation, .fetch = host_fetch, .http = host_http, .files = &w->files, .give_up = host_give_up};
+        .value_ask = host_value_ask, .value_put = host_value_put, .generation = &w->generation, .fetch = host_fetch, .http = host_http, .secret = host_secret, .files = &w->files, .give_up = host_give_up};
     code = mg_vm_new(&host, &w->vm, err);
     if (code != MG_OK)
         return code;

@@ -39,6 +39,9 @@ struct mg_broker_config {
     /* A worker calls a UDF: start it and report by mg_broker_child_done. `request` is borrowed. Gives a handle for
      * let_go, or NULL when it was answered at once. */
     void *(*call)(void *context, const struct mg_job *parent, uint64_t worker, uint64_t tag, struct mg_span request);
+    /* A secret of the organisation (mg_secret_get). On the broker's thread. Nullable: there are none. */
+    enum mg_err (*secret)(void *context, const char *org, const char *name, struct mg_buf *out, char version[65],
+                          struct mg_errmsg *err);
     /* Values of cached functions: those that are kept (reply->state HIT, SAME, or else COMPUTE; *fd new), and what is
      * to be kept (entry, or fd). On the broker's thread. Nullable: none are kept. */
     void (*value_get)(void *context, const char *org, const struct mg_value_ask *ask, struct mg_value_reply *reply,

@@ -49,6 +49,8 @@ enum mg_msg_type {
     MG_MSG_FETCH,   /* run id asks for remote bytes: .offset, .bytes, .url; tag .tag */
     MG_MSG_HTTP,    /* run id has .bytes of requests in the channel (to the fetcher: in fd), tag .tag; answered by FETCHED
                      * with .bytes of answers in fd, a memfd */
+    MG_MSG_SECRET,  /* worker -> front: run id asks for the secret named .text, tag .tag; answered by FETCHED with .bytes of
+                     * it in fd, a memfd, and its version in .text */
     MG_MSG_TYPE_COUNT
 };
 

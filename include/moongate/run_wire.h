@@ -39,7 +39,7 @@ struct mg_run_request {
 };
 
 struct mg_dep {
-    struct mg_span kind; /* "file", "url", "udf", "http" */
+    struct mg_span kind; /* "file", "url", "udf", "http", "secret" */
     struct mg_span name;
     struct mg_span version; /* mtime_ns:size, ETag, code hash in hex, seconds since 1970 until when */
 };

@@ -64,4 +64,19 @@ MG_MUST_CHECK enum mg_err mg_signature_get(struct mg_state *state, const struct 
 MG_MUST_CHECK enum mg_err mg_signature_put(struct mg_state *state, const struct mg_hash *code, struct mg_span json,
                                            struct mg_errmsg *err);
 
+/* Secrets of an organisation, by name ([A-Za-z_][A-Za-z0-9_]*), sealed under server.key. */
+enum { MG_SECRET_MAX = 64 << 10 };
+MG_MUST_CHECK enum mg_err mg_secret_set(struct mg_state *state, const char *org, const char *name,
+                                        struct mg_span value, struct mg_errmsg *err);
+MG_MUST_CHECK enum mg_err mg_secret_delete(struct mg_state *state, const char *org, const char *name,
+                                           struct mg_errmsg *err);
+/* Appends the value (out nullable: only the version). The version is another after each set; "-": there is none,
+ * MG_E_NOT_FOUND. */
+MG_MUST_CHECK enum mg_err mg_secret_get(struct mg_state *state, const char *org, const char *name, struct mg_buf *out,
+                                        char version[65], struct mg_errmsg *err);
+/* By name; return false to stop. */
+typedef bool mg_secret_each_f(void *context, const char *name, int64_t set_s);
+MG_MUST_CHECK enum mg_err mg_secret_each(struct mg_state *state, const char *org, mg_secret_each_f *each,
+                                         void *context, struct mg_errmsg *err);
+
 #endif

@@ -74,6 +74,8 @@ struct mg_vm_host {
                              struct mg_span entry, struct mg_value_reply *reply);
     const uint64_t *generation; /* of all kept values, as of the run's begin; NULL: constant */
     mg_fetch_f *fetch;
+    /* A secret: appends the value; its version ("-" with MG_E_NOT_FOUND). Nullable. */
+    enum mg_err (*secret)(void *context, const char *name, struct mg_buf *out, char version[65], struct mg_errmsg *err);
     /* Sends HTTP requests (blocks): packed batches as fetch/exchange.h has them. Appends the answers. Nullable. */
     enum mg_err (*http)(void *context, struct mg_span requests, struct mg_buf *answers, struct mg_errmsg *err);
     const struct mg_files *files;
