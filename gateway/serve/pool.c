@@ -358,8 +358,10 @@ static struct mg_answer *read_result(struct mg_broker *broker, struct worker *wo
         return answer;
     }
     free(memory);
-    if (worker->big_bytes != head.body_bytes || !mg_memfd_check(worker->big_fd, worker->big_bytes, true) ||
-        mg_answer_set_fd(answer, worker->big_fd, 0, worker->big_bytes) != MG_OK) {
+    /* A body that was compressed on the way takes less than what was asked for. */
+    if (head.body_bytes == 0 || head.body_bytes > worker->big_bytes ||
+        !mg_memfd_check(worker->big_fd, worker->big_bytes, true) ||
+        mg_answer_set_fd(answer, worker->big_fd, 0, head.body_bytes) != MG_OK) {
         mg_answer_unref(&answer);
         return NULL;
     }

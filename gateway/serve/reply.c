@@ -6,6 +6,7 @@
 
 #include "moongate/codec.h"
 #include "moongate/log.h"
+#include "moongate/memfd.h"
 #include "moongate/metrics.h"
 
 #include <fcntl.h>
@@ -14,6 +15,8 @@
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { INFLATE_HERE = 1 << 20, INFLATE_PIECE = 64 << 10 };
 
 void mg_reply_init(struct mg_reply *reply, int status)
 {
@@ -318,24 +321,66 @@ static void put_caching(const struct mg_exchange *exchange, struct mg_reply *rep
         mg_reply_header(reply, "vary", answer->gzip ? MG_SPAN("Accept-Encoding") : MG_SPAN("Accept"));
 }
 
-/* The stored gzip body, inflated for a client that wants none (or a range). */
-static bool inflate_body(struct mg_exchange *exchange, const struct mg_answer *answer)
+/* A large body on its way from gzip into a descriptor. */
+struct inflating {
+    const struct mg_answer *answer;
+    uint64_t taken, made;
+    int fd;
+    char in[INFLATE_PIECE];
+};
+
+static enum mg_err next_piece(void *context, struct mg_span *piece)
 {
-    struct mg_buf out;
-    mg_buf_init(&out, answer->identity_bytes + 1);
-    char *copy = NULL;
-    struct mg_span in = answer->body;
-    if (answer->fd >= 0) {
-        copy = malloc(answer->fd_bytes);
-        if (!copy || pread(answer->fd, copy, answer->fd_bytes, (off_t)answer->fd_offset) != (ssize_t)answer->fd_bytes)
-            in.len = 0;
-        else
-            in = (struct mg_span){copy, answer->fd_bytes};
+    struct inflating *f = context;
+    const struct mg_answer *answer = f->answer;
+    uint64_t left = mg_answer_bytes(answer) - f->taken;
+    size_t n = left < sizeof f->in ? (size_t)left : sizeof f->in;
+    *piece = (struct mg_span){answer->fd < 0 ? answer->body.data + f->taken : f->in, n};
+    if (answer->fd >= 0 && n && pread(answer->fd, f->in, n, (off_t)(answer->fd_offset + f->taken)) != (ssize_t)n)
+        return MG_E_IO;
+    f->taken += n;
+    return MG_OK;
+}
+
+static enum mg_err put_piece(void *context, struct mg_span piece)
+{
+    struct inflating *f = context;
+    if (piece.len > f->answer->identity_bytes - f->made)
+        return MG_E_INVALID;
+    if (pwrite(f->fd, piece.data, piece.len, (off_t)f->made) != (ssize_t)piece.len)
+        return MG_E_IO;
+    f->made += piece.len;
+    return MG_OK;
+}
+
+/* The stored gzip body, inflated for a client that wants none (or a range): into the exchange's memory, or, a large
+ * one, into a new descriptor, so that it is no memory of this process. False: it cannot be read. */
+static bool inflate_body(struct mg_exchange *exchange, const struct mg_answer *answer, int *fd)
+{
+    if (answer->fd < 0 && answer->identity_bytes <= INFLATE_HERE) {
+        struct mg_buf out;
+        mg_buf_init(&out, answer->identity_bytes + 1);
+        bool good = mg_gunzip(answer->body, &out) == MG_OK && out.len == answer->identity_bytes;
+        free(exchange->memory);
+        exchange->memory = mg_buf_take(&out, NULL);
+        return good;
     }
-    bool good = mg_gunzip(in, &out) == MG_OK && out.len == answer->identity_bytes;
-    free(copy);
-    free(exchange->memory);
-    exchange->memory = mg_buf_take(&out, NULL);
+    struct inflating *f = malloc(sizeof *f);
+    if (!f || !answer->identity_bytes) {
+        free(f);
+        return false;
+    }
+    f->answer = answer;
+    f->taken = f->made = 0;
+    bool good = mg_memfd_new("identity", answer->identity_bytes, true, &f->fd, NULL) == MG_OK;
+    if (good) {
+        good = mg_gunzip_pieces(next_piece, put_piece, f) == MG_OK && f->made == answer->identity_bytes;
+        if (good)
+            *fd = f->fd;
+        else
+            close(f->fd);
+    }
+    free(f);
     return good;
 }
 
@@ -383,10 +428,6 @@ static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, 
         mg_reply_send(exchange, &reply);
         return;
     }
-    if (inflated && !inflate_body(exchange, answer)) {
-        mg_reply_error(exchange, MG_E_INTERNAL, "the stored answer cannot be read", (struct mg_span){0});
-        return;
-    }
     if (as_gzip)
         mg_reply_header(&reply, "content-encoding", MG_SPAN("gzip"));
     uint64_t size = inflated ? answer->identity_bytes : mg_answer_bytes(answer), first = 0, last = 0;
@@ -406,7 +447,16 @@ static void send_answer(struct mg_exchange *exchange, struct mg_answer *answer, 
                          (unsigned long long)last, (unsigned long long)size);
         size = last - first + 1;
     }
-    if (!inflated && answer->fd >= 0 && size) {
+    int inflated_fd = -1;
+    if (inflated && size && !inflate_body(exchange, answer, &inflated_fd)) {
+        mg_reply_error(exchange, MG_E_INTERNAL, "the stored answer cannot be read", (struct mg_span){0});
+        return;
+    }
+    if (inflated_fd >= 0) {
+        reply.response.fd = inflated_fd;
+        reply.response.fd_offset = first;
+        reply.response.fd_bytes = size;
+    } else if (!inflated && answer->fd >= 0 && size) {
         reply.response.fd = fcntl(answer->fd, F_DUPFD_CLOEXEC, 3);
         if (reply.response.fd < 0) {
                 mg_reply_error(exchange, MG_E_UNAVAILABLE, "the server has no descriptor free; try again in a second",

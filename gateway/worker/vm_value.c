@@ -401,6 +401,18 @@ static enum mg_err empty_value(const struct mg_codec *codec, int size, struct mg
     return err;
 }
 
+/* Text is the body as it is, where it lies: the state lives until mg_vm_prepare. Copying it would double a large one. */
+static enum mg_err text_body(const struct mg_vm *vm, struct mg_span text, struct mg_run_result *result,
+                             struct mg_errmsg *why)
+{
+    if (text.len > (size_t)vm->request->result_bytes)
+        return mg_err_set(why, MG_E_UDF_OUTPUT,
+                          "the result is larger than the limit of %lld bytes (%zu were needed): return less of it",
+                          (long long)vm->request->result_bytes, text.len);
+    result->body = text;
+    return MG_OK;
+}
+
 static enum mg_err encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *result,
                           struct mg_errmsg *why)
 {
@@ -433,6 +445,8 @@ static enum mg_err encode(struct mg_vm *vm, struct mg_value *value, struct mg_ru
     err = options_of(vm, codec, options, why);
     if (err != MG_OK)
         return err;
+    if (value->shape == MG_SHAPE_TEXT || value->shape == MG_SHAPE_JSON)
+        return text_body(vm, value->text, result, why);
     const struct mg_codec_job job = {.value = value,
                                      .options = options,
                                      .tile = request->has_tile ? &tile : NULL,
@@ -443,6 +457,7 @@ static enum mg_err encode(struct mg_vm *vm, struct mg_value *value, struct mg_ru
                                      .context = vm};
     vm->body.max_bytes = (size_t)request->result_bytes;
     err = mg_encode(codec, &job, &vm->body, why);
+    result->body = (struct mg_span){vm->body.data, vm->body.len};
     return err != MG_OK ? err : mg_buf_status(&vm->body, why);
 }
 
@@ -450,29 +465,20 @@ void vm_encode(struct mg_vm *vm, struct mg_value *value, struct mg_run_result *r
 {
     struct mg_errmsg why = {""};
     bool ours = result->empty; /* then the value is made here, else it belongs to the state */
+    enum mg_err err;
     if (vm->mime.len && value->text.data && value->shape) {
         result->mime = (struct mg_span){vm->mime.data, vm->mime.len};
         result->compressible =
             mg_span_starts(result->mime, "text/") || strstr(vm->mime.data, "json") != NULL ||
             strstr(vm->mime.data, "xml") != NULL || strstr(vm->mime.data, "javascript") != NULL;
-        if (value->text.len > (size_t)vm->request->result_bytes) {
-            vm->fault.err = MG_E_UDF_OUTPUT;
-            mg_buf_printf(&vm->fault.message,
-                          "the result is larger than the limit of %lld bytes (%zu were needed): return less of it",
-                          (long long)vm->request->result_bytes, value->text.len);
-            return;
-        }
-        /* Copied: the state may be closed before the answer is sent. */
-        mg_buf_put(&vm->body, value->text.data, value->text.len);
-        result->body = (struct mg_span){vm->body.data, vm->body.len};
-        return;
+        err = text_body(vm, value->text, result, &why);
+    } else {
+        err = encode(vm, value, result, &why);
     }
-    enum mg_err err = encode(vm, value, result, &why);
     if (err != MG_OK) {
         vm->fault.err = err == MG_E_NOMEM ? MG_E_UDF_MEMORY : err;
         mg_buf_str(&vm->fault.message, why.text[0] ? why.text : mg_err_text(err));
     }
-    result->body = (struct mg_span){vm->body.data, vm->body.len};
     if (ours) {
         mg_raster_unref(&value->raster);
         mg_table_unref(&value->table);

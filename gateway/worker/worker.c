@@ -35,6 +35,8 @@ enum {
     BUNDLE_MAX = 64 << 20,
     FILE_MAX = 1 << 30,
     GZIP_MIN = 256,
+    GZIP_HERE = 8 << 20, /* larger bodies are compressed on the way into their descriptor */
+    KEEP_BYTES = 1 << 20,
     EXIT_SANDBOX = 3,
     EXIT_BROKEN = 4
 };
@@ -521,7 +523,7 @@ static void compress_body(struct worker *w, const struct mg_run_request *request
                           struct mg_run_result *result)
 {
     if (!request->gzip || !result->compressible || result->err != MG_OK ||
-        result->body.len < GZIP_MIN)
+        result->body.len < GZIP_MIN || result->body.len > GZIP_HERE)
         return;
     int64_t start = now_us(CLOCK_MONOTONIC), cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
     w->gzip.len = 0;
@@ -536,32 +538,78 @@ static void compress_body(struct worker *w, const struct mg_run_request *request
     result->cpu_us += now_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
 }
 
-/* Asks for a memfd and puts the body there. */
-static enum mg_err send_big(struct worker *w, struct mg_span body)
+/* A descriptor that is being filled. Written, not mapped: no page faults, nothing that counts as this process's memory,
+ * and no writable mapping stands in the way of the seal. */
+struct filling {
+    int fd;
+    uint64_t at, limit;
+};
+
+static enum mg_err put_piece(void *context, struct mg_span piece)
+{
+    struct filling *f = context;
+    if (piece.len > f->limit - f->at)
+        return MG_E_TOO_LARGE;
+    while (piece.len) {
+        ssize_t n = pwrite(f->fd, piece.data, piece.len, (off_t)f->at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return MG_E_NOMEM;
+        piece.data += n;
+        piece.len -= (size_t)n;
+        f->at += (uint64_t)n;
+    }
+    return MG_OK;
+}
+
+/* Compressed into the descriptor when that gains a tenth, else as it is. */
+static enum mg_err fill(int fd, bool gzip, struct mg_run_result *result)
+{
+    struct mg_span body = result->body;
+    int64_t start = now_us(CLOCK_MONOTONIC), cpu = now_us(CLOCK_PROCESS_CPUTIME_ID);
+    struct filling f = {.fd = fd, .limit = body.len - body.len / 10};
+    enum mg_err code = MG_E_TOO_LARGE;
+    if (gzip && result->compressible && body.len > GZIP_HERE) {
+        code = mg_gzip_pieces(body, put_piece, &f);
+        if (code == MG_OK) {
+            result->gzip = true;
+            result->identity_bytes = (int64_t)body.len;
+            result->body.len = f.at;
+        }
+        result->encode_us += now_us(CLOCK_MONOTONIC) - start;
+        result->cpu_us += now_us(CLOCK_PROCESS_CPUTIME_ID) - cpu;
+    }
+    if (code == MG_E_TOO_LARGE) { /* over what was written of the gzip */
+        f = (struct filling){.fd = fd, .limit = body.len};
+        code = put_piece(&f, body);
+    }
+    return code;
+}
+
+/* Asks for a memfd and puts the body there; result->body.len is then what it takes there. */
+static enum mg_err send_body(struct worker *w, bool gzip, struct mg_run_result *result)
 {
     struct mg_msg msg;
     int fd;
-    enum mg_err code = MG_OK;
     mg_msg_init(&msg, MG_MSG_NEED);
     msg.id = w->run;
-    msg.bytes = body.len;
+    msg.bytes = result->body.len;
     send_or_leave(w, &msg);
     receive_answer(w, MG_MSG_BIG, 0, &msg, &fd);
-    if (!mg_memfd_check(fd, body.len, false))
+    if (!mg_memfd_check(fd, result->body.len, false))
         leave(EXIT_BROKEN);
-    /* Written, not mapped: no page faults, and no writable mapping stands in the way of the seal.
-     */
-    for (size_t done = 0; done < body.len && code == MG_OK;) {
-        ssize_t n = pwrite(fd, body.data + done, body.len - done, (off_t)done);
-        if (n > 0)
-            done += (size_t)n;
-        else if (errno != EINTR)
-            code = MG_E_NOMEM;
-    }
+    enum mg_err code = fill(fd, gzip, result);
     if (code == MG_OK)
         code = mg_memfd_seal(fd, NULL);
     close(fd);
     return code;
+}
+
+static enum mg_err send_big(struct worker *w, struct mg_span bytes)
+{
+    struct mg_run_result plain = {.body = bytes};
+    return send_body(w, false, &plain);
 }
 
 /* Puts head and meta into w->meta. False when they do not fit into the channel. */
@@ -574,7 +622,7 @@ static bool pack_meta(struct worker *w, const struct mg_run_result *result)
     return !w->meta.failed;
 }
 
-static void send_result(struct worker *w, struct mg_run_result *result)
+static void send_result(struct worker *w, bool gzip, struct mg_run_result *result)
 {
     struct mg_msg msg;
     bool big = false;
@@ -584,20 +632,22 @@ static void send_result(struct worker *w, struct mg_run_result *result)
                  "headers, printed lines and dependencies of the run are larger than 1 MB "
                  "together: print less or "
                  "read fewer files in one run");
+            big = false;
             continue; /* the error itself always fits */
         }
+        if (big)
+            break;
         struct mg_result_head head;
         memcpy(&head, w->meta.data, sizeof head);
         uint64_t offset = mg_result_body_offset(&head);
-        big = result->body.len && offset + result->body.len > MG_CHANNEL_RESULT;
-        if (!big) {
+        if (!result->body.len || offset + result->body.len <= MG_CHANNEL_RESULT) {
             if (result->body.len)
                 memcpy(w->channel.result + offset, result->body.data, result->body.len);
             break;
         }
-        if (send_big(w, result->body) == MG_OK)
-            break;
-        fail(result, MG_E_NOMEM, "there is no memory for the result");
+        big = send_body(w, gzip, result) == MG_OK; /* then packed again: it may have been compressed */
+        if (!big)
+            fail(result, MG_E_NOMEM, "there is no memory for the result");
     }
     memcpy(w->channel.result, w->meta.data, w->meta.len);
     mg_msg_init(&msg, MG_MSG_DONE);
@@ -605,11 +655,13 @@ static void send_result(struct worker *w, struct mg_run_result *result)
     msg.big = big;
     msg.bytes = w->meta.len + (big ? 0 : result->body.len);
     send_or_leave(w, &msg);
+    if (w->gzip.cap > KEEP_BYTES)
+        mg_buf_fini(&w->gzip);
 }
 
 static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
 {
-    struct mg_run_request request;
+    struct mg_run_request request = {0};
     struct mg_run_result result = {.max_age_s = -1};
     struct mg_errmsg why; /* until the result is sent */
     w->run = msg->id;
@@ -635,7 +687,7 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
             fail(&result, err, why.text);
         }
     }
-    send_result(w, &result);
+    send_result(w, request.gzip, &result);
     if (fd >= 0)
         close(fd);
     if (!scratch_tidy(w->scratch, &w->scratch_seen)) {

@@ -109,5 +109,11 @@ MG_MUST_CHECK enum mg_err mg_encode(const struct mg_codec *codec, const struct m
 MG_MUST_CHECK enum mg_err mg_gzip(struct mg_span in, struct mg_buf *out);
 /* Back again; out->max_bytes bounds it. MG_E_INVALID: damaged. */
 MG_MUST_CHECK enum mg_err mg_gunzip(struct mg_span in, struct mg_buf *out);
+/* The same for large bodies, piece by piece, in a few hundred kB of memory. What `put` returns ends it. `get` gives the
+ * next piece, which lives until it is asked again, and none at the end. */
+typedef enum mg_err mg_put_piece_f(void *context, struct mg_span piece);
+typedef enum mg_err mg_get_piece_f(void *context, struct mg_span *piece);
+MG_MUST_CHECK enum mg_err mg_gzip_pieces(struct mg_span in, mg_put_piece_f *put, void *context);
+MG_MUST_CHECK enum mg_err mg_gunzip_pieces(mg_get_piece_f *get, mg_put_piece_f *put, void *context);
 
 #endif

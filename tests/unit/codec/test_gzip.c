@@ -59,8 +59,72 @@ static void test_limit(void **state)
     mg_buf_fini(&out);
 }
 
+/* In pieces of `step` bytes out of `in` into `out`. */
+struct pipe {
+    struct mg_span in;
+    size_t step;
+    struct mg_buf out;
+};
+
+static enum mg_err take(void *context, struct mg_span *piece)
+{
+    struct pipe *p = context;
+    *piece = (struct mg_span){p->in.data, p->in.len < p->step ? p->in.len : p->step};
+    p->in.data += piece->len;
+    p->in.len -= piece->len;
+    return MG_OK;
+}
+
+static enum mg_err give(void *context, struct mg_span piece)
+{
+    struct pipe *p = context;
+    mg_buf_put(&p->out, piece.data, piece.len);
+    return p->out.failed ? MG_E_TOO_LARGE : MG_OK;
+}
+
+static void test_pieces(void **state)
+{
+    (void)state;
+    static const size_t sizes[] = {0, 1, 100, 262143, 262144, 262145, 3000001}, steps[] = {1, 7, 4096, 1 << 20};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int kind = 0; kind < 2; kind++) {
+            size_t n = sizes[i];
+            char *in = malloc(n + 1), *back = malloc(n + 1);
+            for (size_t k = 0; k < n; k++)
+                in[k] = kind ? (char)noise((int)k, 1, 2) : "{\"type\":\"Feature\",\"id\":"[k % 23];
+            struct pipe packed = {{NULL, 0}, 0, {0}};
+            assert_int_equal(mg_gzip_pieces((struct mg_span){in, n}, give, &packed), MG_OK);
+            assert_int_equal(gunzip(&packed.out, back, n + 1), n);
+            assert_memory_equal(in, back, n);
+            struct mg_span gz = {packed.out.data, packed.out.len};
+            for (size_t s = 0; s < sizeof steps / sizeof *steps; s++) {
+                struct pipe whole = {gz, steps[s], {0}}, cut = {{gz.data, gz.len - 1}, steps[s], {0}};
+                assert_int_equal(mg_gunzip_pieces(take, give, &whole), MG_OK);
+                assert_int_equal(whole.out.len, n);
+                if (n)
+                    assert_memory_equal(in, whole.out.data, n);
+                assert_int_equal(mg_gunzip_pieces(take, give, &cut), MG_E_INVALID);
+                mg_buf_fini(&whole.out);
+                mg_buf_fini(&cut.out);
+            }
+            /* What the sink says ends it; damage is told. */
+            struct pipe full = {gz, 4096, {.max_bytes = n / 2 + 1}};
+            if (n > 100)
+                assert_int_equal(mg_gunzip_pieces(take, give, &full), MG_E_TOO_LARGE);
+            mg_buf_fini(&full.out);
+            packed.out.data[gz.len - 6] ^= 1; /* of the checksum */
+            struct pipe damaged = {gz, 4096, {0}};
+            assert_int_equal(mg_gunzip_pieces(take, give, &damaged), MG_E_INVALID);
+            mg_buf_fini(&damaged.out);
+            mg_buf_fini(&packed.out);
+            free(in);
+            free(back);
+        }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_limit)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_limit),
+                                       cmocka_unit_test(test_pieces)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
