@@ -95,7 +95,7 @@ static void test_many(void **state)
     (void)state;
     for (int round = 0; round < 2; round++)
         for (int zone = 1; zone <= 60; zone++) {
-            char crs[16];
+            char crs[24];
             double x = zone * 6 - 183, y = 10;
             snprintf(crs, sizeof crs, "EPSG:%d", 32600 + zone);
             assert_true(OCTTransform(kept("EPSG:4326", crs), 1, &x, &y, NULL));
