@@ -34,7 +34,7 @@ home_of() {
     tile | gdal | raster | raster_ops | raster_read | raster_analysis | files | table | geometry | vector_read | vector_ops | sql) echo geo ;;
     codec | formats | unarchive) echo codec ;;
     state | saved | cache) echo store ;;
-    fetch) echo fetch ;;
+    fetch | client) echo fetch ;;
     catalog | sig | package) echo catalog ;;
     worker) echo worker ;;
     answer | broker | engine | front | http) echo serve ;;

@@ -28,6 +28,9 @@ static const struct {
     {"list", {"no-examples", "json", "help"}},
     {"token", {"expires", "show", "account", "data", "public-url", "listen", "json", "help"}},
     {"secret", {"data", "json", "help"}},
+    {"push", {"server", "token", "json", "help"}},
+    {"pull", {"server", "token", "output", "json", "help"}},
+    {"login", {"server", "token", "json", "help"}},
     {"account", {"account", "data", "public-url", "listen", "json", "help"}},
     {"doctor", {"data", "listen", "max-connections", "json", "help"}},
 };

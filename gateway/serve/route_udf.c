@@ -174,6 +174,14 @@ static void answer_found(struct mg_api *api, enum mg_err status, struct mg_errms
         answer_object(api, 200);
 }
 
+static void get_by_name(struct mg_api *api)
+{
+    char name[128];
+    struct mg_errmsg err = {""};
+    mg_api_segment(api, 2, name, sizeof name);
+    answer_found(api, mg_saved_get(api->engine->state, api->who.org, mg_span(name), &api->saved, &err), &err);
+}
+
 static void get_by_slug(struct mg_api *api)
 {
     char account[128], name[128];
@@ -459,6 +467,7 @@ const struct mg_api_route mg_udf_routes[] = {
     {"GET", "udf/by-id/*/versions", versions, 0},
     {"GET", "udf/by-id/*/versions/*", get_version, 0},
     {"GET", "udf/by-id/*/diff", diff, 0},
+    {"GET", "udf/by-name/*", get_by_name, 0},
     {"GET", "udf/by-user-email/*/by-slug/*", get_by_slug, 0},
     {"GET", "udf/shared/by-token/*", get_shared, 0},
     {"POST", "udf/new", save_new, API_ZIP},
