@@ -17,7 +17,7 @@ struct mg_api_desk {
     bool stopping, running;
 };
 
-static const struct mg_api_route *const tables[] = {mg_udf_routes};
+static const struct mg_api_route *const tables[] = {mg_udf_routes, mg_token_routes};
 
 /* ---- the desk
  * ---------------------------------------------------------------------------------------- */

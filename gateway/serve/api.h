@@ -36,7 +36,7 @@ struct mg_api_route {
     unsigned flags; /* API_ANYONE: no Bearer is needed; API_ZIP: the body may be a zip file */
 };
 /* Each ends in a row without a path. */
-extern const struct mg_api_route mg_udf_routes[];
+extern const struct mg_api_route mg_udf_routes[], mg_token_routes[];
 
 void mg_api_json(struct mg_api *api, int status, const char *etag,
                  json_t *value); /* takes value; NULL: no body */

@@ -329,6 +329,40 @@ enum mg_err mg_token_enable(struct mg_state *state, const char *org, struct mg_s
     return status;
 }
 
+enum mg_err mg_token_get(struct mg_state *state, const char *org, struct mg_span text_or_id,
+                         struct mg_token *out, struct mg_errmsg *err)
+{
+    struct mg_token token;
+    MDB_txn *txn = env_read_begin(&state->env);
+    if (!txn)
+        return mg_err_set(err, MG_E_IO,
+                          "no reader of the state is free: too many look-ups at once");
+    enum mg_err status = find(state, txn, org, text_or_id, &token, err);
+    if (status == MG_OK) {
+        struct mg_hash id = token.id;
+        status = token_get(state, txn, &id, true, out, err);
+    }
+    env_read_end(&state->env, txn);
+    return status;
+}
+
+enum mg_err mg_token_change(struct mg_state *state, const struct mg_token *token,
+                            struct mg_errmsg *err)
+{
+    struct mg_token now;
+    MDB_txn *txn;
+    enum mg_err status = state_begin(state, &txn, err);
+    if (status != MG_OK)
+        return status;
+    status = token_get(state, txn, &token->id, false, &now, err);
+    now.enabled = token->enabled;
+    now.expires_s = token->expires_s;
+    now.max_age_s = token->max_age_s;
+    if (status == MG_OK)
+        status = rewrite(state, txn, &now, err);
+    return state_end(state, txn, status, err);
+}
+
 static enum mg_err list_ids(struct mg_state *state, MDB_txn *txn, const char *org,
                             struct mg_buf *ids, struct mg_errmsg *err)
 {

@@ -48,6 +48,11 @@ MG_MUST_CHECK enum mg_err mg_token_revoke(struct mg_state *state, const char *or
 /* Switches a token off, or on again; found as by revoke. */
 MG_MUST_CHECK enum mg_err mg_token_enable(struct mg_state *state, const char *org, struct mg_span text_or_id,
                                           bool enabled, struct mg_token *out, struct mg_errmsg *err);
+/* The token with its text; found as by revoke. */
+MG_MUST_CHECK enum mg_err mg_token_get(struct mg_state *state, const char *org, struct mg_span text_or_id,
+                                       struct mg_token *out, struct mg_errmsg *err);
+/* Changes what of a token may change: enabled, expires_s and max_age_s of *token, which is found by its id. */
+MG_MUST_CHECK enum mg_err mg_token_change(struct mg_state *state, const struct mg_token *token, struct mg_errmsg *err);
 /* Each token of the organisation, in the order of creation; return false to stop. */
 typedef bool mg_token_each_f(void *context, const struct mg_token *token);
 MG_MUST_CHECK enum mg_err mg_token_each(struct mg_state *state, const char *org, mg_token_each_f *each, void *context,
