@@ -124,6 +124,7 @@ void mg_pool_set_phase(struct mg_broker *broker, struct worker *worker, enum wor
 void mg_calls_start(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
 void mg_calls_await(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
 void mg_calls_cancel_locked(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
+void mg_calls_code(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg);
 void mg_calls_end_locked(struct mg_broker *broker, struct worker *worker);
 void mg_calls_flush(struct mg_broker *broker); /* without the lock */
 

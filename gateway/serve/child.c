@@ -91,11 +91,7 @@ static enum mg_err read_call(struct mg_engine *engine, const struct mg_job *pare
         if (cache_id)
             ask->cache_id = (struct mg_span){json_string_value(one->json), json_string_length(one->json)};
     }
-    ask->udf = mg_catalog_find_in(engine->catalog, parent->org, request.udf);
-    if (!ask->udf)
-        return mg_err_set(err, MG_E_NOT_FOUND, "moon.run: there is no UDF named \"%.*s\"",
-                          request.udf.len > 100 ? 100 : (int)request.udf.len, request.udf.data);
-    return MG_OK;
+    return mg_engine_resolve(engine, parent->org, parent->udf, request.udf, &ask->udf, err);
 }
 
 void *mg_engine_call(void *context, const struct mg_job *parent, uint64_t worker, uint64_t tag, struct mg_span packed)

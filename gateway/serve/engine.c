@@ -133,6 +133,7 @@ enum mg_err mg_engine_start(struct mg_engine *engine, struct mg_errmsg *err)
         .call = mg_engine_call,
         .let_go = mg_engine_let_go,
         .secret = secret_of,
+        .resolve = mg_engine_resolve,
         .value_get = mg_engine_value_get,
         .value_put = mg_engine_value_put,
         .keep = mg_engine_keep,

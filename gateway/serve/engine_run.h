@@ -5,6 +5,9 @@
 #include "moongate/engine.h"
 
 void *mg_engine_call(void *engine, const struct mg_job *parent, uint64_t worker, uint64_t tag, struct mg_span request);
+/* A new reference. MG_E_NOT_FOUND. */
+MG_MUST_CHECK enum mg_err mg_engine_resolve(void *engine, const char *org, const struct mg_udf *from,
+                                            struct mg_span name, struct mg_udf **out, struct mg_errmsg *err);
 void mg_engine_let_go(void *engine, void *child);
 void mg_engine_value_get(void *engine, const char *org, const struct mg_value_ask *ask, struct mg_value_reply *reply,
                          struct mg_buf *entry, int *fd, uint64_t *fd_bytes);

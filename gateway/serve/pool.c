@@ -490,6 +490,9 @@ static void on_message(struct mg_broker *broker, struct worker *worker, const st
     case MG_MSG_CANCEL:
         mg_calls_cancel_locked(broker, worker, msg);
         break;
+    case MG_MSG_CODE:
+        mg_calls_code(broker, worker, msg);
+        break;
     case MG_MSG_ASK:
         mg_values_ask(broker, worker, msg);
         break;

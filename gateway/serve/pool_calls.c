@@ -240,3 +240,45 @@ void mg_calls_cancel_locked(struct mg_broker *broker, struct worker *worker, con
         broker->orphans = call;
     }
 }
+
+/* The code of another UDF, for its modules. */
+void mg_calls_code(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
+{
+    if (worker->phase != WORKER_BUSY || msg->id != worker->run || !worker->job) {
+        mg_pool_kill_locked(broker, worker, KILL_PROTOCOL);
+        return;
+    }
+    struct mg_errmsg err = {0};
+    struct mg_msg reply;
+    struct mg_udf *from = worker->job->ask.udf, *udf = NULL;
+    uint64_t id = worker->id;
+    char org[64];
+    memcpy(org, worker->org, sizeof org);
+    __atomic_add_fetch(&from->refs, 1, __ATOMIC_RELAXED);
+    pthread_mutex_unlock(&broker->lock);
+    enum mg_err status = MG_E_UNAVAILABLE;
+    if (broker->config.resolve)
+        status = broker->config.resolve(broker->config.context, org, from, mg_span(msg->url), &udf, &err);
+    if (status == MG_OK && udf->bundle_fd < 0)
+        status = mg_err_set(&err, MG_E_UDF_BROKEN, "%s: %s", udf->name, udf->broken ? udf->broken : "it is broken");
+    mg_msg_init(&reply, MG_MSG_CODED);
+    reply.id = msg->id;
+    reply.tag = msg->tag;
+    reply.err = status;
+    if (status == MG_OK) {
+        char hex[65];
+        mg_hash_hex(&udf->code, hex);
+        reply.bytes = udf->bundle_bytes;
+        snprintf(reply.text, sizeof reply.text, "%s", hex);
+        snprintf(reply.url, sizeof reply.url, "%s", udf->name);
+    } else {
+        snprintf(reply.text, sizeof reply.text, "%.350s", err.text);
+    }
+    pthread_mutex_lock(&broker->lock);
+    worker = mg_pool_find(broker, id);
+    if (worker && worker->run == msg->id && worker->phase == WORKER_BUSY &&
+        (worker->sock < 0 || mg_msg_send(worker->sock, &reply, udf ? &udf->bundle_fd : NULL, status == MG_OK) != MG_OK))
+        mg_pool_lose_locked(broker, worker);
+    mg_udf_unref(&from);
+    mg_udf_unref(&udf);
+}

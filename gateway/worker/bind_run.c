@@ -172,9 +172,51 @@ static int l_cancel(lua_State *L)
     return 0;
 }
 
+/* code(name) -> the UDF's own name, its bundle; its code is a dependency of this run from here on */
+static int l_code(lua_State *L)
+{
+    struct mg_vm *vm = vm_of(L);
+    struct mg_errmsg why = {""};
+    struct mg_hash code;
+    char udf[128], hex[65];
+    const char *name = luaL_checkstring(L, 1);
+    if (!vm->host.code)
+        vm_raise(L, MG_E_UNAVAILABLE, "load: no other UDF can be loaded from here");
+    struct mg_buf *bundle = empty_answer(vm);
+    enum mg_err err = vm->host.code(vm->host.context, name, bundle, udf, &code, &why);
+    if (err != MG_OK)
+        vm_raise(L, err, "load: %s", sentence(&why));
+    mg_hash_hex(&code, hex);
+    vm_dep(vm, "udf", mg_span(udf), (struct mg_span){hex, 64});
+    lua_pushstring(L, udf);
+    lua_pushlstring(L, bundle->data, bundle->len);
+    return 2;
+}
+
+/* chunk(bundle, UDF's name, module, env) -> its file as a function of that environment, or nil: there is none */
+static int l_chunk(lua_State *L)
+{
+    size_t len;
+    char file[160], chunk[320];
+    const char *bundle = luaL_checklstring(L, 1, &len);
+    luaL_checktype(L, 4, LUA_TTABLE);
+    int n = snprintf(file, sizeof file, "%s.lua", luaL_checkstring(L, 3));
+    struct mg_span text = {0};
+    if (n > 0 && (size_t)n < sizeof file)
+        text = vm_bundle_file((struct mg_span){bundle, len}, mg_span(file));
+    if (!text.data)
+        return 0;
+    snprintf(chunk, sizeof chunk, "@%s/%s", luaL_checkstring(L, 2), file);
+    if (luaL_loadbufferx(L, text.data, text.len, chunk, "t") != 0)
+        lua_error(L);
+    lua_pushvalue(L, 4);
+    lua_setfenv(L, -2);
+    return 1;
+}
+
 void vm_open_run(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"call", l_call}, {"start", l_start}, {"await", l_await}, {"cancel", l_cancel}, {NULL, NULL}};
+        {"call", l_call}, {"start", l_start}, {"await", l_await}, {"cancel", l_cancel}, {"code", l_code}, {"chunk", l_chunk}, {NULL, NULL}};
     luaL_register(L, NULL, functions);
 }

@@ -412,6 +412,21 @@ static void put_function(struct key *k, int index)
     lua_getfenv(L, index);
     if (!lua_rawequal(L, -1, LUA_GLOBALSINDEX) && !library) {
         put_mark(k, 'E');
+        /* Of the environment of another UDF's modules (lua/moon/run.lua), what these put there. */
+        if (luaL_getmetafield(L, -1, "__moon_modules")) {
+            int env = lua_gettop(L) - 1;
+            lua_pop(L, 1);
+            lua_newtable(L);
+            for (lua_pushnil(L); lua_next(L, env); lua_pop(L, 1)) {
+                const char *name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : "";
+                if (strcmp(name, "require") == 0 || strcmp(name, "_G") == 0)
+                    continue;
+                lua_pushvalue(L, -2);
+                lua_pushvalue(L, -2);
+                lua_rawset(L, env + 1);
+            }
+            lua_replace(L, env);
+        }
         put_value(k, lua_gettop(L));
     }
     lua_pop(L, 1);

@@ -273,6 +273,33 @@ static void host_cancel(void *context, uint64_t tag)
     send_or_leave(w, &msg);
 }
 
+static enum mg_err host_code(void *context, const char *name, struct mg_buf *bundle, char udf[128],
+                             struct mg_hash *code, struct mg_errmsg *err)
+{
+    struct worker *w = context;
+    struct mg_msg msg;
+    int fd;
+    mg_msg_init(&msg, MG_MSG_CODE);
+    if (strlen(name) >= sizeof msg.url)
+        return mg_err_set(err, MG_E_ARGUMENT, "a UDF's name may have %zu bytes at most", sizeof msg.url - 1);
+    msg.id = w->run;
+    msg.tag = ++w->next_tag;
+    memcpy(msg.url, name, strlen(name) + 1);
+    send_or_leave(w, &msg);
+    receive_answer(w, MG_MSG_CODED, w->next_tag, &msg, &fd);
+    enum mg_err status = (enum mg_err)msg.err;
+    if (status != MG_OK)
+        mg_err_set(err, status, "%s", msg.text);
+    else if (fd < 0 || msg.bytes > BUNDLE_MAX || !mg_hash_from_hex(mg_span(msg.text), code))
+        status = mg_err_set(err, MG_E_INTERNAL, "the code came malformed");
+    else
+        status = take_bytes(w, fd, msg.bytes, bundle, err);
+    snprintf(udf, 128, "%.127s", msg.url);
+    if (fd >= 0)
+        close(fd);
+    return status;
+}
+
 static int64_t until_us(uint32_t ms)
 {
     struct timespec t;
@@ -769,7 +796,7 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
 
     struct mg_vm_host host = {
         .context = w, .call = host_call, .start = host_start, .await = host_await, .cancel = host_cancel,
-        .value_ask = host_value_ask, .value_put = host_value_put, .generation = &w->generation, .fetch = host_fetch, .http = host_http, .secret = host_secret, .files = &w->files, .give_up = host_give_up};
+        .code = host_code, .value_ask = host_value_ask, .value_put = host_value_put, .generation = &w->generation, .fetch = host_fetch, .http = host_http, .secret = host_secret, .files = &w->files, .give_up = host_give_up};
     code = mg_vm_new(&host, &w->vm, err);
     if (code != MG_OK)
         return code;

@@ -42,6 +42,9 @@ struct mg_broker_config {
     /* A secret of the organisation (mg_secret_get). On the broker's thread. Nullable: there are none. */
     enum mg_err (*secret)(void *context, const char *org, const char *name, struct mg_buf *out, char version[65],
                           struct mg_errmsg *err);
+    /* The UDF that a run of `from` means by a name, a new reference: its code goes to that run. Nullable. */
+    enum mg_err (*resolve)(void *context, const char *org, const struct mg_udf *from, struct mg_span name,
+                           struct mg_udf **out, struct mg_errmsg *err);
     /* Values of cached functions: those that are kept (reply->state HIT, SAME, or else COMPUTE; *fd new), and what is
      * to be kept (entry, or fd). On the broker's thread. Nullable: none are kept. */
     void (*value_get)(void *context, const char *org, const struct mg_value_ask *ask, struct mg_value_reply *reply,

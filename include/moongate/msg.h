@@ -32,6 +32,7 @@ enum mg_msg_type {
     MG_MSG_BIG,     /* fd: a memfd of .bytes for the result of run id */
     MG_MSG_CHILD,   /* answer to CALL and AWAIT: .bytes of result of the child run .tag in the channel, or in fd */
     MG_MSG_ACK,     /* answer to START, KEEP .tag; to KEEP: .offset stamp, .ms it holds, .bytes generation */
+    MG_MSG_CODED,   /* answer to CODE .tag: .err and .text, or fd: the bundle of .bytes of the UDF .url, its hash in .text */
     MG_MSG_VALUED,  /* answer to ASK .tag: .status state, .offset stamp, .pid made, .ms it holds; .bytes of entry in the
                      * channel, or in fd */
     MG_MSG_FETCHED, /* answer to FETCH .tag; .err; fd: the block file, or none */
@@ -43,6 +44,7 @@ enum mg_msg_type {
     MG_MSG_START,   /* the same without waiting; answered by ACK */
     MG_MSG_AWAIT,   /* run id waits for child .tag (0: the next that ends); answered by CHILD */
     MG_MSG_CANCEL,  /* run id does not want child .tag any more; not answered */
+    MG_MSG_CODE,    /* run id wants the code of the UDF .url; answered by CODED */
     MG_MSG_ASK,     /* run id asks for the value of a cached function: .bytes in the channel; answered by VALUED */
     MG_MSG_KEEP,    /* run id has computed one: .bytes in the channel, the entry in the BIG memfd when .big; ACK */
     /* worker -> front -> fetcher and back */

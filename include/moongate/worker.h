@@ -65,6 +65,9 @@ struct mg_vm_host {
     enum mg_err (*start)(void *context, const struct mg_run_request *request, uint64_t *tag, struct mg_errmsg *err);
     enum mg_err (*await)(void *context, uint64_t *tag, struct mg_buf *result, struct mg_errmsg *err);
     void (*cancel)(void *context, uint64_t tag);
+    /* The code of another UDF: appends its bundle, gives its own name and hash. Nullable. */
+    enum mg_err (*code)(void *context, const char *name, struct mg_buf *bundle, char udf[128], struct mg_hash *code,
+                        struct mg_errmsg *err);
     /* The value of a cached function; waits while another worker computes it. Appends its entry. Nullable: nothing is
      * kept then but for files. */
     enum mg_err (*value_ask)(void *context, const struct mg_value_ask *ask, struct mg_value_reply *reply,

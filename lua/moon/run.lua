@@ -21,20 +21,53 @@ end
 
 ---@class moon.UDF
 ---@field name string
+---@field utils any its module utils.lua; its other modules by their names
 ---@field run fun(self, arguments?: table): any
 local UDF = { __name = "UDF handle" }
 UDF.__call = function(self, arguments) return call(self.name, arguments) end
-UDF.__index = function(self, key)
-  if key == "run" then return function(me, arguments) return call(me.name, arguments) end end
-  if key == "utils" then
-    c.raise("argument", "load: " .. self.name .. ".utils: modules of other UDFs cannot be loaded in this version; copy the file into"
-      .. " this UDF's folder and require it")
+
+local globals, require, rawset = _G, require, rawset
+local sources = {}
+
+--- A loader of the modules of another UDF. They have an environment of their own; `require` there finds their neighbours.
+local function modules_of(name)
+  if sources[name] then return sources[name] end
+  local udf, bundle = run.code(name)
+  local env, loaded = {}, {}
+  local function find(module)
+    if loaded[module] ~= nil then return loaded[module] end
+    local chunk = run.chunk(bundle, udf, module, env)
+    if not chunk then return nil end
+    local value = chunk(module)
+    if value == nil then value = true end
+    loaded[module] = value
+    return value
   end
-  c.raise("argument", "a UDF handle has no `" .. tostring(key) .. "` (it has name, run, and can be called)")
+  env._G = env
+  env.require = function(module)
+    if type(module) ~= "string" then return require(module) end
+    if module == "moon" or module:sub(1, 5) == "moon." then return require(module) end
+    local value = find(module)
+    if value == nil then c.raise("argument", "require: the UDF " .. udf .. " has no module " .. module) end
+    return value
+  end
+  setmetatable(env, { __index = globals, __metatable = false, __moon_modules = true })
+  sources[name] = find
+  return find
 end
 
---- A handle of another UDF, that can be called with a table of arguments. Names of this server only: URLs, owners and
---- folders are refused.
+UDF.__index = function(self, key)
+  if key == "run" then return function(me, arguments) return call(me.name, arguments) end end
+  local value = type(key) == "string" and key:match("^[%w_%-]+$") and modules_of(self.name)(key) or nil
+  if value == nil then
+    c.raise("argument", "load: the UDF " .. self.name .. " has no module `" .. tostring(key) .. "` (a handle has name and run, can"
+      .. " be called, and has the modules of the UDF's folder)")
+  end
+  return value
+end
+
+--- A handle of another UDF: it can be called with a table of arguments, and has the modules of its folder, such as
+--- `utils`. The UDF is named as in `moon.run`: `Name`, `owner@host/Name`, or by its folder from this one, `../Name`.
 ---
 --- ```lua
 --- local hello = moon.load("Hello")
@@ -46,9 +79,12 @@ function moon.load(name)
   if type(name) ~= "string" then
     c.raise("argument", "load: expected a UDF's name, got " .. c.show(name))
   end
-  if not name:match("^[A-Za-z][A-Za-z0-9_]*$") then
-    c.raise("argument", "load: " .. c.show(name) .. ": expected the bare name of a UDF of this server; URLs, owners and folders"
-      .. " cannot be loaded in this version")
+  if name:match("^https?://") then
+    c.raise("argument", "load: " .. c.show(name) .. ": this server does not read repositories; copy the folder to where its UDFs lie")
+  end
+  local last = name:match("([^/]+)/?$")
+  if not (last and last:match("^[A-Za-z][A-Za-z0-9_]*$") and (last == name or name:match("^%.%.?/") or name:match("^[%w_.@+-]+/[%w_]+$"))) then
+    c.raise("argument", "load: " .. c.show(name) .. ": expected a UDF's name, owner@host/Name, or a folder such as ../Name")
   end
   return setmetatable({ name = name }, UDF)
 end

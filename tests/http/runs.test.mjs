@@ -63,6 +63,16 @@ write("Wide_Value", "(id) return #f(id) end", "{ id = 'a' }",
 write("Reads", "(id) return f(id) end", "{ id = 'a' }",
   `local f = moon.cache(function(id) ${note("reads")} return moon.files.read("fd://number.txt") end, { key_exclude = { "id" } })`);
 
+writeUdf(udfs, "Library", lua("() return 'library' end"), {
+  "utils.lua": `local moon, more = require "moon", require "more"\nprivate = 5\nreturn { add = function(a, b) return a + b + more.zero end, who = function() return private, moon.nodata ~= moon.nodata end }`,
+  "more.lua": "return { zero = 0 }",
+  "fails.lua": "\nerror('at load')",
+});
+write("Loads", "(what) local u = moon.load(what).utils local p = u.who() return { u.add(1, 2), p, tostring(private), moon.load(what){} } end",
+  "{ what = 'Library' }");
+write("Loads_Wrong", "(what, module) local ok, err = moon.try(function() return moon.load(what)[module] end) return err.name .. ' ' .. err.message end",
+  "{ what = 'Library', module = 'utils' }");
+
 let server, single;
 before(async () => {
   [server, single] = await Promise.all([serve([udfs, "--workers", "3"]), serve([udfs, "--workers", "1"])]);
@@ -136,6 +146,33 @@ test("a child run's code is a dependency of its parent", async () => {
     assert.equal(await ask(own, "Whole"), "first");
     write("Part", "() return 'second' end");
     await until(async () => await ask(own, "Whole") === "second", "the new code");
+  } finally {
+    await own.stop();
+  }
+});
+
+test("modules of another UDF, by each form of its name", async () => {
+  for (const what of ["Library", "owner@local/Library", "local/Library", "../Library"])
+    assert.deepEqual(JSON.parse(await ask(server, "Loads", { what })), [3, 5, "nil", "library"], what);
+  for (const [query, said] of [
+    [{ what: "None" }, /^not_found .*no UDF named "None"/],
+    [{ what: "owner@other/Library" }, /^not_found .*none of this organisation/],
+    [{ what: "../../Library" }, /^not_found .*no UDF in the folder/],
+    [{ what: "https://github.com/owner/repo/tree/0dcc8a1/common" }, /^argument .*does not read repositories/],
+    [{ what: "a b" }, /^argument .*expected a UDF's name/],
+    [{ module: "none" }, /^argument .*has no module `none`/],
+    [{ module: "fails" }, /at load/],
+  ]) assert.match(await ask(server, "Loads_Wrong", query), said, JSON.stringify(query));
+});
+
+test("modules of another UDF are a dependency", async () => {
+  writeUdf(udfs, "Lent", lua("() return 1 end"), { "utils.lua": "return { v = 'first' }" });
+  write("Borrows", "() return moon.load('Lent').utils.v end");
+  const own = await serve([udfs, "--workers", "1"]);
+  try {
+    assert.equal(await ask(own, "Borrows"), "first");
+    writeUdf(udfs, "Lent", lua("() return 1 end"), { "utils.lua": "return { v = 'second' }" });
+    await until(async () => await ask(own, "Borrows") === "second", "the new code");
   } finally {
     await own.stop();
   }
