@@ -348,3 +348,18 @@ enum mg_err duck_output_take(struct mg_buf *out, struct mg_errmsg *err)
     duck_output_drop();
     return mg_buf_status(out, err);
 }
+
+enum mg_err duck_output_put(struct mg_span bytes, struct mg_errmsg *err)
+{
+    size_t done = 0;
+    duck_output_drop();
+    while (done < bytes.len) {
+        ssize_t put = pwrite(state.output_fd, bytes.data + done, bytes.len - done, (off_t)done);
+        if (put < 0 && errno == EINTR)
+            continue;
+        if (put <= 0)
+            return mg_err_set(err, MG_E_IO, "%zu bytes cannot be kept: %s", bytes.len, strerror(errno));
+        done += (size_t)put;
+    }
+    return MG_OK;
+}

@@ -219,6 +219,8 @@ void duck_put_quoted(struct mg_buf *out, char quote, struct mg_span text);
 const char *duck_output_path(void);
 MG_MUST_CHECK enum mg_err duck_output_take(struct mg_buf *out, struct mg_errmsg *err);
 void duck_output_drop(void);
+/* Puts bytes there, to be read by that name. */
+MG_MUST_CHECK enum mg_err duck_output_put(struct mg_span bytes, struct mg_errmsg *err);
 
 /* duck_scan.c: moon_scan(i), the rows of a table that was lent; the list holds until it is replaced. */
 MG_MUST_CHECK enum mg_err duck_scan_register(struct duck_con *con, struct mg_errmsg *err);

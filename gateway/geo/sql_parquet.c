@@ -312,3 +312,23 @@ enum mg_err mg_sql_to_parquet(const struct mg_table *table, const struct mg_sql_
     mg_buf_fini(&geo);
     return code;
 }
+
+enum mg_err mg_sql_from_parquet(struct mg_span bytes, struct mg_table **out, struct mg_errmsg *err)
+{
+    struct duck_con *con;
+    struct mg_buf sql;
+    enum mg_err code = duck_ready(&con, err);
+    if (code != MG_OK || (code = duck_output_put(bytes, err)) != MG_OK)
+        return code;
+    mg_buf_init(&sql, 0);
+    mg_buf_str(&sql, "SELECT * FROM read_parquet(");
+    duck_put_quoted(&sql, '\'', mg_span(duck_output_path()));
+    mg_buf_char(&sql, ')');
+    const struct mg_sql_query query = {.text = {sql.data, sql.len}};
+    code = mg_buf_status(&sql, err);
+    if (code == MG_OK)
+        code = mg_sql_run(&query, out, err);
+    mg_buf_fini(&sql);
+    duck_output_drop();
+    return code;
+}

@@ -358,6 +358,24 @@ static int l_sql(lua_State *L)
     return 1;
 }
 
+/* from_parquet(bytes) -> table: a Parquet file in memory (lua/moon/chunks.lua) */
+static int l_from_parquet(lua_State *L)
+{
+    struct mg_errmsg why = {""};
+    struct mg_table *table = NULL;
+    struct mg_span bytes = {0};
+    bytes.data = luaL_checklstring(L, 1, &bytes.len);
+    vm_check(L, "table_to_tile: _sample", mg_sql_from_parquet(bytes, &table, &why), &why);
+    vm_push_table(L, table);
+    return 1;
+}
+
+void vm_open_chunks(lua_State *L)
+{
+    lua_pushcfunction(L, l_from_parquet);
+    lua_setfield(L, -2, "from_parquet");
+}
+
 void vm_open_sql(lua_State *L)
 {
     luaL_newmetatable(L, FILE_TYPE);

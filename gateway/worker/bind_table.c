@@ -510,15 +510,22 @@ static int columns_index(lua_State *L)
     return 1;
 }
 
-/* The methods of lua/moon/vector.lua, once; false when they are there. */
+/* The methods of lua/moon/table.lua (a table may come from elsewhere, as SQL's do), then those of vector.lua; false
+ * when both are there. */
 static bool load_others(lua_State *L)
 {
-    lua_getfield(L, lua_upvalueindex(1), "sjoin");
-    bool there = !lua_isnil(L, -1);
-    lua_pop(L, 1);
-    if (!there)
-        vm_load_module(L, "vector");
-    return !there;
+    static const char *const modules[][2] = {{"select", "table"}, {"sjoin", "vector"}}; /* a method, its module */
+    for (size_t i = 0; i < 2; i++) {
+        lua_pushstring(L, modules[i][0]);
+        lua_rawget(L, lua_upvalueindex(1));
+        bool there = !lua_isnil(L, -1);
+        lua_pop(L, 1);
+        if (there)
+            continue;
+        vm_load_module(L, modules[i][1]);
+        return true;
+    }
+    return false;
 }
 
 /* t.columns.name -> list of values; t.names; t.crs; else a method */

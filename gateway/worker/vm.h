@@ -199,6 +199,7 @@ void vm_open_cache(lua_State *L);
 void vm_open_encode(lua_State *L);
 void vm_open_frames(lua_State *L);
 void vm_open_sql(lua_State *L);
+void vm_open_chunks(lua_State *L);
 void vm_open_files(lua_State *L);
 void vm_open_html(lua_State *L);
 void vm_open_xml(lua_State *L);

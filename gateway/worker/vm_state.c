@@ -24,6 +24,7 @@ static const struct {
     {"colour", "raster"},
     {"read_vector", "table"},
     {"table", "table"},
+    {"table_to_tile", "chunks"},
     {"geometry", "geometry"},
     {"point", "geometry"},
     {"bounds", "tile"},
@@ -158,7 +159,7 @@ static int l_open(lua_State *L)
         {"core", vm_open_core},     {"json", vm_open_json},   {"geometry", vm_open_geometry},
         {"raster", vm_open_raster}, {"table", vm_open_table}, {"tile", vm_open_tile},
         {"run", vm_open_run},       {"cache", vm_open_cache},       {"encode", vm_open_encode}, {"sql", vm_open_sql},
-        {"vector", vm_open_vector},
+        {"vector", vm_open_vector}, {"chunks", vm_open_chunks},
         {"html", vm_open_html}, {"xml", vm_open_xml},
         {"frames", vm_open_frames}, {"files", vm_open_files}, {"http", vm_open_http},
         {"download", vm_open_download}, {"secrets", vm_open_secrets}};

@@ -78,5 +78,7 @@ struct mg_sql_parquet {
 MG_MUST_CHECK enum mg_err mg_sql_to_parquet(const struct mg_table *table,
                                             const struct mg_sql_parquet *options, struct mg_buf *out,
                                             struct mg_errmsg *err);
+/* The rows of a Parquet file that lies in memory. Counts as a statement. Returns new. */
+MG_MUST_CHECK enum mg_err mg_sql_from_parquet(struct mg_span bytes, struct mg_table **out, struct mg_errmsg *err);
 
 #endif

@@ -62,6 +62,11 @@ tests["from_columns, read"] = function()
   check.fails("expected a path", moon.table.read, 3)
 end
 
+tests["a table that SQL made has all methods"] = function()
+  check.equal(moon.sql("select 1 as a union all select 2"):where("a > 1"):count(), 1)
+  check.equal(moon.sql("select 1 as a"):rename { a = "b" }.names[1], "b")
+end
+
 tests["group"] = function()
   local t = towns():drop("geometry")
   local g = t:group("state")
@@ -206,6 +211,21 @@ tests["clusters and grids"] = function()
   check.fails("cluster: distance: expected metres, above 0, got nil", t.cluster, t, {})
   check.fails("grid: size: expected a size above 0, got 0", t.grid, t, 0)
   check.fails("grid: shape", t.grid, t, 1, { shape = "hex" })
+end
+
+tests["table_to_tile"] = function()
+  local box = moon.bounds(8, 46, 9, 47)
+  local t = moon.table_to_tile(box, "fd://places.fgb", { columns = { "name" }, clip = true })
+  check.equal(table.concat(t.names, ","), "name,geometry")
+  check.equal(t:count(), moon.read_vector("fd://places.fgb", box):count())
+  check.equal(moon.table_to_tile(moon.tile.bounds(3, 4, 2), "fd://places.fgb", { min_zoom = 4 }):count(), 0)
+  check.equal(moon.table_to_tile(moon.tile.bounds(3, 4, 2), "fd://places.fgb", { min_zoom = 3 }):count() > 100, true)
+  check.fails("table_to_tile: min_zoom: expected 0 to 24, got 99", moon.table_to_tile, box, "fd://places.fgb", { min_zoom = 99 })
+  check.fails("table_to_tile: columns: expected a list of names", moon.table_to_tile, box, "fd://places.fgb", { columns = "name" })
+  check.fails("table_to_tile: path: expected a folder or a file", moon.table_to_tile, box, 3)
+  check.fails("no file fd://nowhere/_sample", moon.table_to_tile, box, "fd://nowhere/")
+  check.fails("no file fd://none.parquet", moon.table_to_tile, box, "fd://none.parquet")
+  check.fails("no option zoom", moon.table_to_tile, box, "fd://places.fgb", { zoom = 3 })
 end
 
 return check.udf(tests)
