@@ -1,10 +1,12 @@
---- Geometries: `moon.point`, `moon.geometry`, and their methods. Distances and areas are metres.
+--- Geometries: `moon.point`, `moon.geometry`, and their methods. Distances and areas are metres on the ellipsoid; in a
+--- projected CRS (but for EPSG:3857) they are those of its plane, in its units.
 ---
 --- ```lua
 --- local circle = moon.point(-34.9, -8.0):buffer(500)
 --- assert(circle.type == "Polygon")
 --- assert(math.abs(circle:area() / (math.pi * 500 ^ 2) - 1) < 0.01)
 --- assert(circle:intersects(moon.point(-34.9, -8.0)))
+--- assert(math.abs(moon.point(-34.9, -8):distance(moon.point(-34.88, -8.05)) - 5953.1) < 0.1)
 --- ```
 ---@class moon.Geometry
 ---@field type string "Point", "LineString", "Polygon", "MultiPoint" …
@@ -14,7 +16,8 @@
 ---@field buffer fun(self, metres: number, quad_segments?: integer): moon.Geometry through the local UTM zone
 ---@field bounds fun(self): moon.Bounds
 ---@field area fun(self): number square metres
----@field length fun(self): number metres
+---@field length fun(self): number metres; of areas, their rings
+---@field distance fun(self, other: moon.Geometry|moon.Bounds): number? metres between the closest points; nil when one is empty
 ---@field centroid fun(self): moon.Geometry
 ---@field envelope fun(self): moon.Geometry
 ---@field hull fun(self): moon.Geometry
