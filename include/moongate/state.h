@@ -42,6 +42,9 @@ MG_MUST_CHECK enum mg_err mg_token_of_udf(struct mg_state *state, const char *or
 /* The private token of an account; made when there is none. */
 MG_MUST_CHECK enum mg_err mg_token_of_account(struct mg_state *state, const char *org, const char *account,
                                               struct mg_token *out, struct mg_errmsg *err);
+/* MG_E_NOT_FOUND: there is no such account. */
+MG_MUST_CHECK enum mg_err mg_account_find(struct mg_state *state, const char *org, const char *account,
+                                          struct mg_errmsg *err);
 /* By its text, or by at least 8 hex digits of its id. MG_E_NOT_FOUND; MG_E_CONFLICT when the digits are ambiguous. */
 MG_MUST_CHECK enum mg_err mg_token_revoke(struct mg_state *state, const char *org, struct mg_span text_or_id,
                                           struct mg_token *out, struct mg_errmsg *err);
