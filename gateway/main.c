@@ -26,6 +26,7 @@ static const struct {
     {"check", mg_cmd_check, "say what is wrong with UDF folders"},
     {"list", mg_cmd_list, "list UDFs"},
     {"formats", mg_cmd_formats, "list the formats of answers, and their options"},
+    {"docs", mg_cmd_docs, "say what a function of the Lua library does"},
     {"token", mg_cmd_token, "create, list, show and revoke tokens"},
     {"secret", mg_cmd_secret, "set, list and delete secrets of UDFs"},
     {"push", mg_cmd_push, "save UDF folders on a server"},

@@ -35,7 +35,7 @@ home_of() {
     codec | formats | unarchive) echo codec ;;
     state | saved | cache) echo store ;;
     fetch | client) echo fetch ;;
-    catalog | sig | package) echo catalog ;;
+    catalog | sig | package | reference) echo catalog ;;
     worker) echo worker ;;
     answer | broker | engine | front | http) echo serve ;;
     *) echo "" ;;

@@ -23,6 +23,7 @@ static const struct {
     {"run", {"tile", "bounds", "format", "output", "data", "mount", "timeout", "cpu-timeout", "lua-memory",
              "worker-memory", "max-result", "quota", "allow-egress", "deny-egress", "egress-ca", "help"}},
     {"formats", {"json", "markdown", "help"}},
+    {"docs", {"json", "help"}},
     {"new", {"json", "help"}},
     {"check", {"json", "help"}},
     {"list", {"no-examples", "json", "help"}},

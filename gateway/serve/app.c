@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 enum route { ROUTE_SHARED, ROUTE_SHARED_TILE, ROUTE_PRIVATE, ROUTE_PRIVATE_TILE, ROUTE_AD_HOC, ROUTE_TILEJSON,
-             ROUTE_MAP, ROUTE_STATIC, ROUTE_INFO, ROUTE_FORMATS, ROUTE_WMTS, ROUTE_OGC };
+             ROUTE_MAP, ROUTE_STATIC, ROUTE_INFO, ROUTE_REFERENCE, ROUTE_FORMATS, ROUTE_WMTS, ROUTE_OGC };
 enum { GET = 1, POST = 2 };
 
 /* `token` etc. are the places of these segments; 0 where the route has none (no route has one of them first, but for
@@ -23,6 +23,7 @@ static const struct pattern {
     {"", ROUTE_INFO, GET, 0, 0, 0},
     {"login/*", ROUTE_INFO, GET, 0, 0, 0},
     {"formats", ROUTE_FORMATS, GET, 0, 0, 0},
+    {"reference", ROUTE_REFERENCE, GET, 0, 0, 0},
     {"static/*", ROUTE_STATIC, GET, 0, 0, 0},
     {"server/v1/realtime-shared/*/run/tiles/*/*/*", ROUTE_SHARED_TILE, GET | POST, 3, 0, 6},
     {"server/v1/realtime-shared/*/run/file", ROUTE_SHARED, GET | POST, 3, 0, 0},
@@ -144,6 +145,11 @@ static void dispatch(struct mg_exchange *exchange, const struct pattern *pattern
         break;
     case ROUTE_INFO:
         mg_route_info(exchange, match);
+        break;
+    case ROUTE_REFERENCE:
+        exchange->shared = true;
+        if (!mg_pages_send(exchange, MG_SPAN("reference.html")))
+            mg_reply_error(exchange, MG_E_NOT_FOUND, "the Lua library is not where the web pages are", none);
         break;
     case ROUTE_FORMATS:
         mg_route_formats(exchange);

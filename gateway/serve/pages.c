@@ -4,6 +4,7 @@
 
 #include "moongate/codec.h"
 #include "moongate/log.h"
+#include "moongate/reference.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -45,6 +46,22 @@ static const char *mime_of(const char *name)
     return NULL;
 }
 
+/* Name, ETag and gzip form of what data and len hold. */
+static void finish_page(struct mg_page *page, const char *name)
+{
+    snprintf(page->name, sizeof page->name, "%s", name);
+    struct mg_hash hash;
+    struct mg_buf packed;
+    mg_sha256(page->data, page->len, &hash);
+    snprintf(page->etag, sizeof page->etag, "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", hash.bytes[0], hash.bytes[1],
+             hash.bytes[2], hash.bytes[3], hash.bytes[4], hash.bytes[5], hash.bytes[6], hash.bytes[7]);
+    snprintf(page->gzip_etag, sizeof page->gzip_etag, "%.17s-g\"", page->etag);
+    mg_buf_init(&packed, 0);
+    if (mg_gzip((struct mg_span){page->data, page->len}, &packed) == MG_OK && packed.len < page->len)
+        page->gzip = mg_buf_take(&packed, &page->gzip_len);
+    mg_buf_fini(&packed);
+}
+
 static bool read_page(struct mg_page *page, int dir, const char *name)
 {
     struct stat st;
@@ -65,17 +82,32 @@ static bool read_page(struct mg_page *page, int dir, const char *name)
         page->data = NULL;
         return false;
     }
-    snprintf(page->name, sizeof page->name, "%s", name);
-    struct mg_hash hash;
-    struct mg_buf packed;
-    mg_sha256(page->data, page->len, &hash);
-    snprintf(page->etag, sizeof page->etag, "\"%02x%02x%02x%02x%02x%02x%02x%02x\"", hash.bytes[0], hash.bytes[1],
-             hash.bytes[2], hash.bytes[3], hash.bytes[4], hash.bytes[5], hash.bytes[6], hash.bytes[7]);
-    snprintf(page->gzip_etag, sizeof page->gzip_etag, "%.17s-g\"", page->etag);
-    mg_buf_init(&packed, 0);
-    if (mg_gzip((struct mg_span){page->data, page->len}, &packed) == MG_OK && packed.len < page->len)
-        page->gzip = mg_buf_take(&packed, &page->gzip_len);
-    mg_buf_fini(&packed);
+    finish_page(page, name);
+    return true;
+}
+
+/* The reference, made of the Lua library that lies beside the web folder. */
+static bool make_reference(struct mg_page *page, const char *web_dir)
+{
+    char path[2048];
+    struct mg_errmsg err = {""};
+    struct mg_buf text;
+    json_t *reference = NULL;
+    snprintf(path, sizeof path, "%s/../lua", web_dir);
+    if (mg_reference_load(path, &reference, &err) != MG_OK) {
+        mg_log_warn("no reference: %s", err.text);
+        return false;
+    }
+    mg_buf_init(&text, 0);
+    mg_reference_html(reference, &text);
+    json_decref(reference);
+    if (text.failed || !text.data) {
+        mg_buf_fini(&text);
+        return false;
+    }
+    page->mime = mime_of("reference.html");
+    page->data = mg_buf_take(&text, &page->len);
+    finish_page(page, "reference.html");
     return true;
 }
 
@@ -91,6 +123,8 @@ void mg_pages_load(struct mg_app *app, const char *web_dir)
     for (struct dirent *entry; (entry = readdir(dir)) && app->n_pages < MAX_PAGES;)
         app->n_pages += read_page(&app->pages[app->n_pages], dirfd(dir), entry->d_name);
     closedir(dir);
+    if (app->n_pages < MAX_PAGES)
+        app->n_pages += make_reference(&app->pages[app->n_pages], web_dir);
 }
 
 void mg_pages_free(struct mg_app *app)

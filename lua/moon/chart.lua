@@ -257,7 +257,6 @@ end
 
 -- Drawing.
 
----@class moon.chart.Frame
 local Frame = {}
 Frame.__index = Frame
 
@@ -321,7 +320,7 @@ function Frame:axes()
   end
 end
 
---- A label below at x; slanted when the frame says so.
+-- A label below at x; slanted when the frame says so.
 function Frame:below(x, text)
   if self.slanted then
     self:put('<text transform="translate(%s %s) rotate(-45)" text-anchor="end">%s</text>', n2(x + 4), n2(self.bottom + 14), html.escape(shorten(text, 130)))

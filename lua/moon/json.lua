@@ -32,6 +32,10 @@ M.decode = c.decode
 M.null = c.null
 
 --- Marks a table so that it is an object even when it is empty.
+---
+--- ```lua
+--- assert(moon.json.encode(moon.json.object()) == "{}" and moon.json.encode({}) == "[]")
+--- ```
 ---@param t? table
 ---@return table
 function M.object(t) return setmetatable(t or {}, inner.core.Object) end

@@ -102,6 +102,7 @@ moon.read_raster = c.read_raster
 ---@return moon.Raster
 function moon.raster(list, names) return c.stack(list, names) end
 
+moon.colour = {}
 --- Names of the colour maps, for `raster:colour`; "_r" behind a name reverses it.
 ---
 --- ```lua
@@ -110,7 +111,8 @@ function moon.raster(list, names) return c.stack(list, names) end
 --- local stops = dem:colour({ { 0, "#2166ac" }, { 0.1, "#f7f7f7" }, { 1, "#b2182b" } }, 0, 80)
 --- assert(named.type == "uint8" and stops.width == dem.width and #moon.colour.names() >= 7)
 --- ```
-moon.colour = { names = c.colormaps }
+---@type fun(): string[]
+moon.colour.names = c.colormaps
 
 local ctypes = { uint8 = "uint8_t", int8 = "int8_t", uint16 = "uint16_t", int16 = "int16_t", uint32 = "uint32_t", int32 = "int32_t",
   float32 = "float", float64 = "double" }
@@ -174,16 +176,38 @@ local function line_of(util, func, pc)
   end
 end
 
+-- Why a trace ends, by the numbers of LuaJIT's lj_traceerr.h, with its own words behind (a test compares them with the installed
+-- jit/vmdef.lua). What is no fault of the code, such as a second try, is left out.
+local reasons = {
+  [0] = "an error is raised in it", -- error thrown or hook called during recording
+  [2] = "the loop's body is too long", -- trace too long
+  [3] = "calls lie too deep in it", -- trace too deep
+  [4] = "the loop's body has too many branches", -- too many snapshots
+  [7] = "it makes a closure, or uses `...` or pairs", -- NYI: bytecode %d
+  [10] = "a loop inside of it runs only a few times", -- loop unroll limit reached
+  [11] = "a function gets an argument of a kind that it does not take", -- bad argument type
+  [13] = "a function calls itself too often", -- call unroll limit reached
+  [15] = "a library function is called in a way that cannot be compiled", -- NYI: unsupported variant of FastFunc %s
+  [17] = "a table is written with a key of nil or NaN", -- store with nil or NaN key
+  [18] = "an operator is used on values that have none for it", -- missing metamethod
+  [20] = "a table is used both as a list and by name", -- NYI: mixed sparse/dense table
+  [25] = "too many variables live across the loop", -- too many PHIs
+  [26] = "a variable holds now one type, now another", -- persistent type instability
+  [28] = "the compiled loop is too long", -- machine code too long
+  [30] = "too many values are in use at once", -- too many spill slots
+}
+
 --- Watches the JIT while `loop(fn, …)` runs: what cannot be compiled is some 50 times slower, and the author is told. A call that
 --- is not compiled ends a trace, which is then stitched to the next.
 local function watched(loop, fn, ...)
-  local compiled, refused, stitched, where, util = 0, 0, 0, nil, nil
-  local function watch(what, trace, func, pc)
+  local compiled, refused, stitched, where, util, code = 0, 0, 0, nil, nil, nil
+  local function watch(what, trace, func, pc, why)
     if what ~= "stop" and what ~= "abort" then return end
     util = util or inner.jit_util()
     if what == "abort" then
       refused = refused + 1
-      where = line_of(util, func, pc) or where
+      local line = line_of(util, func, pc)
+      if line or not where then where, code = line or where, why end
     elseif util.traceinfo(trace).linktype == "stitch" then
       stitched = stitched + 1
       where = line_of(util, func) or where or line_of(util, fn)
@@ -195,8 +219,9 @@ local function watched(loop, fn, ...)
   loop(fn, ...)
   jit.attach(watch)
   if stitched > 0 or (refused > 0 and compiled == 0) or refused > 8 then
-    moon.log("map: " .. (where or "the function") .. " could not be compiled and ran interpreted, which is some 50 times slower;"
-      .. " keep to arithmetic, math.* and local variables in it (no tables, pairs, strings or closures made for each pixel)")
+    local reason = stitched > 0 and refused == 0 and "a function is called that is not compiled" or code and reasons[code]
+    moon.log("map: " .. (where or "the function") .. " could not be compiled and ran interpreted, which is some 50 times slower"
+      .. (reason and ": " .. reason or "") .. "; keep to arithmetic, math.* and local variables in it (no tables, pairs, strings or closures made for each pixel)")
   end
 end
 
