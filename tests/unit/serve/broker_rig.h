@@ -131,7 +131,7 @@ static void *rig_call(void *context, const struct mg_job *parent, uint64_t worke
     job.depth = parent->depth + 1;
     job.deadline_us = parent->deadline_us;
     *child = (struct child){.rig = rig, .worker = worker, .tag = tag, .refs = 2};
-    child->told.waiter = (struct mg_waiter){.told = child_told, .context = child};
+    child->told.waiter = (struct mg_waiter){.told = child_told, .context = child, .parent = worker};
     mg_broker_submit(rig->broker, &job, &child->told.waiter);
     return child;
 }
@@ -170,6 +170,8 @@ static void rig_start(struct rig *rig, struct mg_broker_config config)
         .context = rig,
         .call = rig_call,
         .let_go = rig_let_go,
+        .value_get = config.value_get,
+        .value_put = config.value_put,
         .watch_fd = -1,
     };
     rig->udf.refs = 1;
