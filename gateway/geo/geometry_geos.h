@@ -1,4 +1,5 @@
-/* The one GEOS context behind geometry.h, for the files that work on whole tables of shapes. Single thread. */
+/* The one GEOS context behind geometry.h, for the files that work on whole tables of shapes. Single thread.
+ */
 #ifndef MOONGATE_GEO_GEOMETRY_GEOS_H
 #define MOONGATE_GEO_GEOMETRY_GEOS_H
 

@@ -41,7 +41,8 @@ static bool make_unique(const struct ArrowSchema *schema, int64_t n, struct Arro
 
 /* Moves the columns of `from` (one batch of ours) behind the first `at` of the new nodes; what was there is
  * empty, and left to `from`. */
-static bool move_columns(struct mg_table *from, int64_t at, struct ArrowSchema *schema, struct ArrowArray *batch)
+static bool move_columns(struct mg_table *from, int64_t at, struct ArrowSchema *schema,
+                         struct ArrowArray *batch)
 {
     for (int64_t i = 0; i < from->schema.n_children; i++) {
         struct ArrowSchema *type = schema->children[at + i];
@@ -81,8 +82,9 @@ static enum mg_err take_right(const struct mg_table *right, const int64_t *rows,
     return e;
 }
 
-enum mg_err mg_table_beside(const struct mg_table *left, const int64_t *left_rows, const struct mg_table *right,
-                            const int64_t *right_rows, int64_t n, struct mg_table **out, struct mg_errmsg *err)
+enum mg_err mg_table_beside(const struct mg_table *left, const int64_t *left_rows,
+                            const struct mg_table *right, const int64_t *right_rows, int64_t n,
+                            struct mg_table **out, struct mg_errmsg *err)
 {
     struct mg_table *a = NULL, *b = NULL, *made = NULL;
     struct ArrowSchema schema = {0};
@@ -96,8 +98,9 @@ enum mg_err mg_table_beside(const struct mg_table *left, const int64_t *left_row
     const char *crs = a->geometry >= 0 ? a->crs : b->crs;
     if (width > ARROW_MAX_COLUMNS)
         e = mg_err_set(err, MG_E_ARGUMENT, "together that is more than %d columns", ARROW_MAX_COLUMNS);
-    else if (!arrow_schema_new(&schema, "+s", "", width, false) || !arrow_array_new(&batch, a->rows, 1, width) ||
-             !move_columns(a, 0, &schema, &batch) || !move_columns(b, n_left, &schema, &batch) ||
+    else if (!arrow_schema_new(&schema, "+s", "", width, false) ||
+             !arrow_array_new(&batch, a->rows, 1, width) || !move_columns(a, 0, &schema, &batch) ||
+             !move_columns(b, n_left, &schema, &batch) ||
              !(made = table_adopt(&schema, &batch, 1, geometry, crs)))
         e = mg_err_set(err, MG_E_NOMEM, "out of memory for a table");
     else

@@ -1,10 +1,10 @@
 /* Points to clusters and to the cells of a grid (vector_ops.h).
  *
  * Clusters: points lie in a hash of cubes as wide as the distance, so that a point's neighbours are in 27 of
- * them. On the ground the points are those of the ellipsoid in space (metres from the earth's centre): a chord
- * is shorter than the way by 1 part in 10^6 at 30 km, and neither the poles nor the antimeridian are special.
- * Cost: O(n) for clusters of bounded density. A border point belongs to the cluster that reaches it first, in
- * the order of rows. */
+ * them. On the ground the points are those of the ellipsoid in space (metres from the earth's centre): a
+ * chord is shorter than the way by 1 part in 10^6 at 30 km, and neither the poles nor the antimeridian are
+ * special. Cost: O(n) for clusters of bounded density. A border point belongs to the cluster that reaches it
+ * first, in the order of rows. */
 #include "vector_shapes.h"
 
 #include <math.h>
@@ -40,7 +40,8 @@ static size_t neighbours(const struct cloud *c, int64_t i, int64_t *out)
         for (int64_t j = c->first[bucket_of(c, cx, cy, cz)]; j >= 0; j = c->next[j]) {
             if (cube(c, j, 0) != cx || cube(c, j, 1) != cy || cube(c, j, 2) != cz)
                 continue; /* another cube of this bucket */
-            double dx = c->at[i][0] - c->at[j][0], dy = c->at[i][1] - c->at[j][1], dz = c->at[i][2] - c->at[j][2];
+            double dx = c->at[i][0] - c->at[j][0], dy = c->at[i][1] - c->at[j][1],
+                   dz = c->at[i][2] - c->at[j][2];
             if (dx * dx + dy * dy + dz * dz <= c->eps * c->eps)
                 out[n++] = j;
         }
@@ -58,7 +59,8 @@ static void to_space(double lng, double lat, double out[3])
 }
 
 /* `queue` and `near` have room for all. */
-static void label_all(const struct cloud *c, size_t min_points, int32_t *labels, int64_t *queue, int64_t *near)
+static void label_all(const struct cloud *c, size_t min_points, int32_t *labels, int64_t *queue,
+                      int64_t *near)
 {
     enum { UNSEEN = -1 };
     int32_t label = 0;
@@ -140,7 +142,8 @@ enum mg_err mg_vector_cluster(const struct mg_table *table, double distance, int
     c.next = malloc(n * sizeof *c.next);
     int64_t *queue = malloc(n * sizeof *queue), *near = malloc(n * sizeof *near);
     bool good = c.at && c.first && c.next && queue && near;
-    enum mg_err e = good ? load_cloud(table, &c, err) : mg_err_set(err, MG_E_NOMEM, "out of memory for clusters");
+    enum mg_err e =
+        good ? load_cloud(table, &c, err) : mg_err_set(err, MG_E_NOMEM, "out of memory for clusters");
     if (!e) {
         hash_all(&c);
         label_all(&c, (size_t)min_points, labels, queue, near);
@@ -159,7 +162,8 @@ struct cell {
     int64_t column, row, n;
 };
 
-/* A square's, or a hexagon's whose points show up and down (offset rows; "size" between its upright sides). */
+/* A square's, or a hexagon's whose points show up and down (offset rows; "size" between its upright sides).
+ */
 static struct cell cell_of(bool hexagons, double size, double x, double y)
 {
     if (!hexagons)
@@ -205,7 +209,7 @@ static void put_cell(const struct cell *c, bool hexagons, double size, struct mg
             points[i][0] = (column + corners[i][0]) * size;
             points[i][1] = (row + corners[i][1]) * size;
         }
-        put_ring(out, (const double (*)[2])points, 4);
+        put_ring(out, (const double(*)[2])points, 4);
         return;
     }
     /* Corners as multiples of the same steps, so that neighbours share theirs to the last bit. */
@@ -214,7 +218,7 @@ static void put_cell(const struct cell *c, bool hexagons, double size, struct mg
         points[i][0] = (column * 2 + row + steps[i][0]) * (size / 2);
         points[i][1] = (row * 3 + steps[i][1]) * (r / 2);
     }
-    put_ring(out, (const double (*)[2])points, 6);
+    put_ring(out, (const double(*)[2])points, 6);
 }
 
 static enum mg_err build_cells(const struct cell *cells, size_t n, bool hexagons, double size,
@@ -265,7 +269,8 @@ enum mg_err mg_vector_grid(const struct mg_table *table, bool hexagons, double s
         return e;
     double *x = malloc(rows * sizeof *x), *y = malloc(rows * sizeof *y);
     struct cell *cells = malloc(rows * sizeof *cells);
-    e = x && y && cells ? shapes_points(&shapes, x, y, err) : mg_err_set(err, MG_E_NOMEM, "out of memory for a grid");
+    e = x && y && cells ? shapes_points(&shapes, x, y, err)
+                        : mg_err_set(err, MG_E_NOMEM, "out of memory for a grid");
     shapes_free(&shapes);
     for (int64_t i = 0; !e && i < table->rows; i++) /* only those that are points */
         if (!isnan(x[i])) {

@@ -1,8 +1,8 @@
 /* Measures on the ground: area, length, distance and buffers in metres (vector_ops.h).
  *
- * The ellipsoid's formulas are PROJ's geodesic.h (Karney 2013): 1 to 2 us for each segment. A distance between
- * shapes is found in a plane whose two axes are scaled to metres at the latitude between them, and measured
- * along the geodesic of the two points that are closest there. */
+ * The ellipsoid's formulas are PROJ's geodesic.h (Karney 2013): 1 to 2 us for each segment. A distance
+ * between shapes is found in a plane whose two axes are scaled to metres at the latitude between them, and
+ * measured along the geodesic of the two points that are closest there. */
 #include "geometry_geos.h"
 #include "vector_shapes.h"
 
@@ -62,7 +62,8 @@ static void measure_part(const struct mg_wkb_part *part, double *area, double *l
     for (size_t i = 0; i < part->n - (part->type == 3); i++)
         geod_polygon_addpoint(ground_ellipsoid(), &shape, mg_wkb_coord(part, i * dims + 1),
                               mg_wkb_coord(part, i * dims));
-    geod_polygon_compute(ground_ellipsoid(), &shape, 0, 1, part->type == 3 ? &found_area : NULL, &found_length);
+    geod_polygon_compute(ground_ellipsoid(), &shape, 0, 1, part->type == 3 ? &found_area : NULL,
+                         &found_length);
     *area += part->type == 3 ? (part->ring ? -fabs(found_area) : fabs(found_area)) : 0;
     *length += found_length;
 }
@@ -117,8 +118,8 @@ static int onto_plane(double *x, double *y, void *context)
     return 1;
 }
 
-static enum mg_err closest(const GEOSGeometry *a, const GEOSGeometry *b, const struct plane *plane, double *out,
-                           struct mg_errmsg *err)
+static enum mg_err closest(const GEOSGeometry *a, const GEOSGeometry *b, const struct plane *plane,
+                           double *out, struct mg_errmsg *err)
 {
     GEOSCoordSequence *pair = GEOSNearestPoints_r(geos_context, a, b);
     double p[4] = {0};
@@ -136,7 +137,8 @@ static enum mg_err closest(const GEOSGeometry *a, const GEOSGeometry *b, const s
     return MG_OK;
 }
 
-enum mg_err ground_distance_degrees(struct mg_span wkb_a, struct mg_span wkb_b, double *out, struct mg_errmsg *err)
+enum mg_err ground_distance_degrees(struct mg_span wkb_a, struct mg_span wkb_b, double *out,
+                                    struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL, *b = NULL, *flat_a = NULL, *flat_b = NULL;
     struct mg_bounds box_a, box_b;
@@ -169,7 +171,8 @@ out:
     return e;
 }
 
-enum mg_err ground_distance_plane(struct mg_span wkb_a, struct mg_span wkb_b, double *out, struct mg_errmsg *err)
+enum mg_err ground_distance_plane(struct mg_span wkb_a, struct mg_span wkb_b, double *out,
+                                  struct mg_errmsg *err)
 {
     GEOSGeometry *a = NULL, *b = NULL;
     struct mg_bounds box_a, box_b;
@@ -252,7 +255,8 @@ enum mg_err mg_ground_buffer(struct mg_span wkb, const char *crs, double metres,
     if ((e = mg_wkb_buffer(SPAN(two), metres, quad_segments, &one, err)) ||
         (e = step(utm, "EPSG:4326", SPAN(one), &two, err)))
         goto out;
-    bool cut = mg_wkb_bounds(SPAN(two), &b) && b.xmax - b.xmin > 180 && mg_wkb_cut_world(SPAN(two), true, &one);
+    bool cut =
+        mg_wkb_bounds(SPAN(two), &b) && b.xmax - b.xmin > 180 && mg_wkb_cut_world(SPAN(two), true, &one);
     size_t start = out->len;
     struct mg_transform *back = NULL;
     if (!(e = mg_transform_get("EPSG:4326", crs, &back, err)))

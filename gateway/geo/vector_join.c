@@ -1,8 +1,8 @@
 /* Spatial join and nearest rows (vector_ops.h).
  *
  * The side with the smaller shapes is put into an R-tree; each shape of the other asks it for candidates and,
- * where there are several, is prepared, so that a test costs about a microsecond. Nearest rows are searched in
- * growing boxes: whatever lies outside of a box of r metres is farther than r. */
+ * where there are several, is prepared, so that a test costs about a microsecond. Nearest rows are searched
+ * in growing boxes: whatever lies outside of a box of r metres is farther than r. */
 #include "geometry_geos.h"
 #include "rtree.h"
 #include "vector_shapes.h"
@@ -94,8 +94,8 @@ static const struct {
     {"crosses", GEOSCrosses_r, GEOSPreparedCrosses_r, GEOSPreparedCrosses_r},
     {"overlaps", GEOSOverlaps_r, GEOSPreparedOverlaps_r, GEOSPreparedOverlaps_r},
 };
-const char *const mg_join_names =
-    "\"intersects\", \"within\", \"contains\", \"covers\", \"covered_by\", \"touches\", \"crosses\", \"overlaps\"";
+const char *const mg_join_names = "\"intersects\", \"within\", \"contains\", \"covers\", \"covered_by\", "
+                                  "\"touches\", \"crosses\", \"overlaps\"";
 
 int mg_join_find(struct mg_span name)
 {
@@ -296,8 +296,8 @@ static int reach(const struct nearest *n, struct mg_bounds box, double r, struct
         return 1;
     }
     for (int i = 0; i < 3; i++)
-        out[i] = (struct mg_bounds){box.xmin - dx + (i - 1) * 360, box.ymin - dy, box.xmax + dx + (i - 1) * 360,
-                                    box.ymax + dy};
+        out[i] = (struct mg_bounds){box.xmin - dx + (i - 1) * 360, box.ymin - dy,
+                                    box.xmax + dx + (i - 1) * 360, box.ymax + dy};
     return 3;
 }
 
@@ -331,7 +331,8 @@ static double first_radius(const struct mg_rtree *tree, bool round_earth)
     double x = 1, y = 1;
     if (round_earth)
         ground_degree((all.ymin + all.ymax) / 2, &x, &y);
-    double area = (all.xmax - all.xmin) * x * (all.ymax - all.ymin) * y, r = sqrt(area / mg_rtree_count(tree));
+    double area = (all.xmax - all.xmin) * x * (all.ymax - all.ymin) * y,
+           r = sqrt(area / mg_rtree_count(tree));
     return r > 0 && isfinite(r) ? r : 1;
 }
 

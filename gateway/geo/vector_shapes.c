@@ -47,7 +47,8 @@ static enum mg_err move_shapes(struct shapes *s, struct mg_transform *transform,
     return MG_OK;
 }
 
-enum mg_err shapes_load(const struct mg_table *table, const char *crs, struct shapes *out, struct mg_errmsg *err)
+enum mg_err shapes_load(const struct mg_table *table, const char *crs, struct shapes *out,
+                        struct mg_errmsg *err)
 {
     static const struct mg_bounds nowhere = {INFINITY, INFINITY, -INFINITY, -INFINITY};
     struct mg_transform *transform = NULL;
@@ -106,7 +107,8 @@ enum mg_err shapes_points(const struct shapes *s, double *x, double *y, struct m
 
 static GEOSGeometry *unite(GEOSGeometry **parts, size_t n)
 {
-    GEOSGeometry *all = GEOSGeom_createCollection_r(geos_context, GEOS_GEOMETRYCOLLECTION, parts, (unsigned)n);
+    GEOSGeometry *all =
+        GEOSGeom_createCollection_r(geos_context, GEOS_GEOMETRYCOLLECTION, parts, (unsigned)n);
     GEOSGeometry *one = all ? GEOSUnaryUnion_r(geos_context, all) : NULL;
     if (all && !one) { /* invalid input; made valid, it is what its author meant */
         geos_make_valid(&all);

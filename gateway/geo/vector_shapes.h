@@ -36,7 +36,9 @@ static inline const char *shapes_crs(const struct mg_table *table)
     return table->crs ? table->crs : "EPSG:4326";
 }
 
-/* A point for each row: that of a point, else of the centroid; NaN where there is none. x, y have room for all. */
-MG_MUST_CHECK enum mg_err shapes_points(const struct shapes *shapes, double *x, double *y, struct mg_errmsg *err);
+/* A point for each row: that of a point, else of the centroid; NaN where there is none. x, y have room for
+ * all. */
+MG_MUST_CHECK enum mg_err shapes_points(const struct shapes *shapes, double *x, double *y,
+                                        struct mg_errmsg *err);
 
 #endif

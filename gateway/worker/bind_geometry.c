@@ -40,8 +40,8 @@ static int l_buffer(lua_State *L)
     if (!(segments >= 1 && segments <= 64))
         vm_raise(L, MG_E_ARGUMENT, "buffer: segments: expected 1 to 64, got %g", segments);
     struct mg_buf *out = vm_scratch(L, 3);
-    vm_check(L, "buffer", mg_ground_buffer(vm_wkb(g), vm_crs(g), lua_tonumber(L, 2), (int)segments, out, &why),
-             &why);
+    enum mg_err err = mg_ground_buffer(vm_wkb(g), vm_crs(g), lua_tonumber(L, 2), (int)segments, out, &why);
+    vm_check(L, "buffer", err, &why);
     vm_push_geometry(L, (struct mg_span){out->data, out->len}, vm_crs(g));
     return 1;
 }
@@ -205,8 +205,8 @@ static int l_distance(lua_State *L)
     struct vm_geometry *g = check(L, "distance", 1);
     struct mg_errmsg why = {""};
     double metres;
-    vm_check(L, "distance", mg_ground_distance(vm_wkb(g), operand(L, "distance", g, 2), vm_crs(g), &metres, &why),
-             &why);
+    struct mg_span other = operand(L, "distance", g, 2);
+    vm_check(L, "distance", mg_ground_distance(vm_wkb(g), other, vm_crs(g), &metres, &why), &why);
     if (isnan(metres))
         lua_pushnil(L);
     else

@@ -424,8 +424,8 @@ static void push_value(lua_State *L, bool by_columns, int row, const char *name)
     lua_remove(L, -2);
 }
 
-/* build(list of rows, list of column names, crs or nil [, number of rows]) -> table; with a number of rows the first
- * argument is a table of columns */
+/* build(list of rows, list of column names, crs or nil [, number of rows]) -> table; with a number of rows
+ * the first argument is a table of columns */
 static int l_build(lua_State *L)
 {
     struct mg_errmsg why = {""};
@@ -510,11 +510,11 @@ static int columns_index(lua_State *L)
     return 1;
 }
 
-/* The methods of lua/moon/table.lua (a table may come from elsewhere, as SQL's do), then those of vector.lua; false
- * when both are there. */
+/* The methods of lua/moon/table.lua (a table may come from elsewhere, as SQL's do), then those of
+ * vector.lua; false when both are there. */
 static bool load_others(lua_State *L)
 {
-    static const char *const modules[][2] = {{"select", "table"}, {"sjoin", "vector"}}; /* a method, its module */
+    static const char *const modules[][2] = {{"select", "table"}, {"sjoin", "vector"}}; /* method, module */
     for (size_t i = 0; i < 2; i++) {
         lua_pushstring(L, modules[i][0]);
         lua_rawget(L, lua_upvalueindex(1));

@@ -1,5 +1,6 @@
-/* Shapes of whole tables for Lua (vector_ops.h): what changes the geometry row by row, and what puts rows of two
- * tables, or of one, together. Loaded with lua/moon/vector.lua when a table is first asked for such a method.
+/* Shapes of whole tables for Lua (vector_ops.h): what changes the geometry row by row, and what puts rows of
+ * two tables, or of one, together. Loaded with lua/moon/vector.lua when a table is first asked for such a
+ * method.
  *
  * Geometry operations rebuild the geometry column alone and take the others as they are. C things live in a
  * holder, so that an error leaks nothing. */
@@ -127,8 +128,8 @@ static enum mg_err do_simplify(const struct change *c, const struct mg_table *t,
     (void)t;
     return mg_wkb_simplify(wkb, c->number, c->keep_topology, out, why);
 }
-static enum mg_err do_clip(const struct change *c, const struct mg_table *t, struct mg_span wkb, struct mg_buf *out,
-                           struct mg_errmsg *why)
+static enum mg_err do_clip(const struct change *c, const struct mg_table *t, struct mg_span wkb,
+                           struct mg_buf *out, struct mg_errmsg *why)
 {
     (void)t;
     return mg_wkb_clip(wkb, c->box, out, why);
@@ -139,8 +140,8 @@ static enum mg_err do_transform(const struct change *c, const struct mg_table *t
     (void)t;
     return mg_wkb_transform(c->transform, wkb, out, why);
 }
-static enum mg_err do_unary(const struct change *c, const struct mg_table *t, struct mg_span wkb, struct mg_buf *out,
-                            struct mg_errmsg *why)
+static enum mg_err do_unary(const struct change *c, const struct mg_table *t, struct mg_span wkb,
+                            struct mg_buf *out, struct mg_errmsg *why)
 {
     (void)t;
     return mg_wkb_unary((enum mg_geo_op)c->op, wkb, out, why);
@@ -158,8 +159,8 @@ static enum mg_err do_buffer(const struct change *c, const struct mg_table *t, s
 }
 
 /* Puts the geometries of the builder beside the other columns of the rows, in their place. */
-static int push_rebuilt(lua_State *L, const char *what, const struct mg_table *table, struct held *h, int64_t rows,
-                        const char *crs)
+static int push_rebuilt(lua_State *L, const char *what, const struct mg_table *table, struct held *h,
+                        int64_t rows, const char *crs)
 {
     struct mg_errmsg why = {""};
     struct mg_table *result = NULL;
@@ -233,7 +234,8 @@ static int l_simplify(lua_State *L)
 {
     struct mg_table *table = check_shapes(L, "simplify", 1);
     const struct change c = {.what = "simplify",
-                             .number = check_number(L, "simplify", "a tolerance in units of the coordinates", 2, 0),
+                             .number =
+                                 check_number(L, "simplify", "a tolerance in units of the coordinates", 2, 0),
                              .keep_topology = lua_isnoneornil(L, 3) || lua_toboolean(L, 3)};
     return change_rows(L, table, do_simplify, &c);
 }
@@ -283,12 +285,30 @@ static int unary(lua_State *L, const char *what, enum mg_geo_op op)
     return change_rows(L, check_shapes(L, what, 1), do_unary, &c);
 }
 /* t:centroid(), :hull(), :envelope(), :valid(), :surface_point(), :boundary() -> table */
-static int l_centroid(lua_State *L) { return unary(L, "centroid", MG_GEO_CENTROID); }
-static int l_hull(lua_State *L) { return unary(L, "hull", MG_GEO_HULL); }
-static int l_envelope(lua_State *L) { return unary(L, "envelope", MG_GEO_ENVELOPE); }
-static int l_valid(lua_State *L) { return unary(L, "valid", MG_GEO_VALID); }
-static int l_surface_point(lua_State *L) { return unary(L, "surface_point", MG_GEO_SURFACE_POINT); }
-static int l_boundary(lua_State *L) { return unary(L, "boundary", MG_GEO_BOUNDARY); }
+static int l_centroid(lua_State *L)
+{
+    return unary(L, "centroid", MG_GEO_CENTROID);
+}
+static int l_hull(lua_State *L)
+{
+    return unary(L, "hull", MG_GEO_HULL);
+}
+static int l_envelope(lua_State *L)
+{
+    return unary(L, "envelope", MG_GEO_ENVELOPE);
+}
+static int l_valid(lua_State *L)
+{
+    return unary(L, "valid", MG_GEO_VALID);
+}
+static int l_surface_point(lua_State *L)
+{
+    return unary(L, "surface_point", MG_GEO_SURFACE_POINT);
+}
+static int l_boundary(lua_State *L)
+{
+    return unary(L, "boundary", MG_GEO_BOUNDARY);
+}
 
 /* t:buffer(metres [, quad_segments]) -> table */
 static int l_buffer(lua_State *L)
@@ -311,8 +331,14 @@ static int binary(lua_State *L, const char *what, enum mg_geo_binary op)
     return change_rows(L, table, do_binary, &c);
 }
 /* t:intersection(geometry), t:difference(geometry) -> table without the rows of which nothing is left */
-static int l_intersection(lua_State *L) { return binary(L, "intersection", MG_GEO_INTERSECTION); }
-static int l_difference(lua_State *L) { return binary(L, "difference", MG_GEO_DIFFERENCE); }
+static int l_intersection(lua_State *L)
+{
+    return binary(L, "intersection", MG_GEO_INTERSECTION);
+}
+static int l_difference(lua_State *L)
+{
+    return binary(L, "difference", MG_GEO_DIFFERENCE);
+}
 
 /* t:area() -> list of square metres; t:length() -> list of metres; nil where there is no geometry */
 static int measure(lua_State *L, const char *what, bool want_area)
@@ -331,8 +357,14 @@ static int measure(lua_State *L, const char *what, bool want_area)
     }
     return 1;
 }
-static int l_area(lua_State *L) { return measure(L, "area", true); }
-static int l_length(lua_State *L) { return measure(L, "length", false); }
+static int l_area(lua_State *L)
+{
+    return measure(L, "area", true);
+}
+static int l_length(lua_State *L)
+{
+    return measure(L, "length", false);
+}
 
 /* t:bounds() -> bounds of all rows in degrees; nil without any geometry */
 static int l_bounds(lua_State *L)
@@ -346,8 +378,8 @@ static int l_bounds(lua_State *L)
         struct mg_bounds b;
         if (!mg_wkb_bounds(h->shapes[i], &b))
             continue;
-        all.b = (struct mg_bounds){fmin(all.b.xmin, b.xmin), fmin(all.b.ymin, b.ymin), fmax(all.b.xmax, b.xmax),
-                                   fmax(all.b.ymax, b.ymax)};
+        all.b = (struct mg_bounds){fmin(all.b.xmin, b.xmin), fmin(all.b.ymin, b.ymin),
+                                   fmax(all.b.xmax, b.xmax), fmax(all.b.ymax, b.ymax)};
     }
     if (!(all.b.xmin <= all.b.xmax)) {
         lua_pushnil(L);
@@ -420,8 +452,8 @@ static int64_t *check_rows(lua_State *L, const char *what, int index, int64_t li
     return rows;
 }
 
-/* beside(left, list of rows or nil, right, list of rows or nil) -> table: the rows of both in that order (false:
- * nulls) */
+/* beside(left, list of rows or nil, right, list of rows or nil) -> table: the rows of both in that order
+ * (false: nulls) */
 static int l_beside(lua_State *L)
 {
     struct mg_table *left = check(L, "beside", 1), *right = check(L, "beside", 3), *out = NULL;
@@ -500,8 +532,8 @@ static enum mg_err beside_pairs(const struct mg_table *left, const struct mg_tab
 {
     static const int64_t none[1];
     bool any = pairs->n > 0; /* no list at all would be all rows */
-    return mg_table_beside(left, any ? pairs->left : none, right, any ? pairs->right : none, (int64_t)pairs->n, out,
-                           why);
+    return mg_table_beside(left, any ? pairs->left : none, right, any ? pairs->right : none,
+                           (int64_t)pairs->n, out, why);
 }
 
 /* sjoin(left, right, predicate, all left rows) -> table */
@@ -583,8 +615,8 @@ static int l_nearest(lua_State *L)
     return push_with_column(L, "nearest", h->two, h);
 }
 
-/* unite(t, list of group numbers or nil, number of groups) -> table of one geometry for each group; a row whose
- * number is false is in none */
+/* unite(t, list of group numbers or nil, number of groups) -> table of one geometry for each group; a row
+ * whose number is false is in none */
 static int l_unite(lua_State *L)
 {
     struct mg_table *table = check_shapes(L, "dissolve", 1);
@@ -608,7 +640,8 @@ static int l_unite(lua_State *L)
             lua_pop(L, 1);
         }
         if (group[i] >= groups)
-            vm_raise(L, MG_E_ARGUMENT, "dissolve: group %lld of %lld", (long long)group[i], (long long)groups);
+            vm_raise(L, MG_E_ARGUMENT, "dissolve: group %lld of %lld", (long long)group[i],
+                     (long long)groups);
         if (group[i] >= 0)
             start[group[i] + 2]++;
     }
@@ -643,7 +676,8 @@ static int l_cluster(lua_State *L)
     struct held *h = new_held(L);
     h->labels = room(L, "cluster", table->rows, sizeof *h->labels);
     vm_check(L, "cluster",
-             mg_vector_cluster(table, distance, least > 1e9 ? 1000000000 : (int)least, h->labels, &why), &why);
+             mg_vector_cluster(table, distance, least > 1e9 ? 1000000000 : (int)least, h->labels, &why),
+             &why);
     h->builder = mg_table_builder_new(NULL);
     if (!h->builder || mg_table_builder_column(h->builder, column, MG_COL_INT64) != 0)
         vm_raise(L, MG_E_NOMEM, "cluster: out of memory");
@@ -664,7 +698,8 @@ static int l_grid(lua_State *L)
     double size = check_number(L, "grid: size", "a size above 0", 2, 1e-9);
     if (lua_type(L, 4) != LUA_TSTRING)
         vm_bad(L, "grid: crs", "a CRS such as \"EPSG:3857\"", 4);
-    vm_check(L, "grid", mg_vector_grid(table, lua_toboolean(L, 3), size, lua_tostring(L, 4), &out, &why), &why);
+    vm_check(L, "grid", mg_vector_grid(table, lua_toboolean(L, 3), size, lua_tostring(L, 4), &out, &why),
+             &why);
     vm_push_table(L, out);
     return 1;
 }
@@ -697,9 +732,9 @@ void vm_open_vector(lua_State *L)
                                        {"bounds", l_bounds},
                                        {"explode", l_explode},
                                        {NULL, NULL}};
-    static const luaL_Reg functions[] = {{"beside", l_beside}, {"rename", l_rename},   {"sjoin", l_sjoin},
+    static const luaL_Reg functions[] = {{"beside", l_beside},   {"rename", l_rename}, {"sjoin", l_sjoin},
                                          {"nearest", l_nearest}, {"unite", l_unite},   {"cluster", l_cluster},
-                                         {"grid", l_grid},     {"utm", l_utm},         {NULL, NULL}};
+                                         {"grid", l_grid},       {"utm", l_utm},       {NULL, NULL}};
     lua_getfield(L, LUA_REGISTRYINDEX, "moon.Table.methods");
     luaL_register(L, NULL, methods);
     lua_setfield(L, -2, "methods");

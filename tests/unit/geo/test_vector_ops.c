@@ -1,5 +1,6 @@
-/* Shapes of whole tables, against figures of others: shapely (GEOS 3.14) for joins, pyproj's Geod for measures,
- * scikit-learn's DBSCAN for clusters. Points and polygons come from one generator, which theirs came from too. */
+/* Shapes of whole tables, against figures of others: shapely (GEOS 3.14) for joins, pyproj's Geod for
+ * measures, scikit-learn's DBSCAN for clusters. Points and polygons come from one generator, which theirs
+ * came from too. */
 #include "moongate/vector_ops.h"
 
 #include "moongate/raster_read.h"
@@ -62,7 +63,8 @@ static double chance(void)
 /* `points` points in 10 x 10 degrees, then `polygons` of 24 corners: those of the two tables. */
 static void make_tables(size_t points, size_t polygons, struct mg_table **a, struct mg_table **b)
 {
-    struct mg_table_builder *builders[2] = {mg_table_builder_new("EPSG:4326"), mg_table_builder_new("EPSG:4326")};
+    struct mg_table_builder *builders[2] = {mg_table_builder_new("EPSG:4326"),
+                                            mg_table_builder_new("EPSG:4326")};
     struct mg_buf wkb;
     mg_buf_init(&wkb, 0);
     state_of_chance = 1;
@@ -105,18 +107,20 @@ static void test_measures(void **state)
         double area, length, within;
         const char *what;
     } rows[] = {
-        {"POLYGON((0 0,1 0,1 1,0 1,0 0))", "EPSG:4326", 12308778361.469452, 443770.91724830196, 1e-9, "a degree"},
+        {"POLYGON((0 0,1 0,1 1,0 1,0 0))", "EPSG:4326", 12308778361.469452, 443770.91724830196, 1e-9,
+         "a degree"},
         {"POLYGON((0 0,0 1,1 1,1 0,0 0))", "OGC:CRS84", 12308778361.469452, 443770.91724830196, 1e-9,
          "the other way round is as large"},
         {"POLYGON((8 46,9 46,9 47,8 47,8 46),(8.2 46.2,8.4 46.2,8.4 46.4,8.2 46.4,8.2 46.2))", "EPSG:4326",
          8190219066.879349, 451120.6872546411, 1e-9, "a hole is taken off, its ring counts"},
-        {"POLYGON((179 -17,181 -17,181 -16,179 -16,179 -17))", "EPSG:4326", 23631413768.383423, 648366.5327767831,
-         1e-9, "over the antimeridian"},
+        {"POLYGON((179 -17,181 -17,181 -16,179 -16,179 -17))", "EPSG:4326", 23631413768.383423,
+         648366.5327767831, 1e-9, "over the antimeridian"},
         {"POLYGON((179 -17,-179 -17,-179 -16,179 -16,179 -17))", "EPSG:4326", 23631413768.383423,
          648366.5327767831, 1e-9, "the same with longitudes within 180"},
         {"MULTIPOLYGON(((0 0,1 0,1 1,0 1,0 0)),((10 60,11 60,10 61,10 60)))", "EPSG:4326", 15417396036.281097,
          735224.2469255283, 1e-9, "two"},
-        {"LINESTRING(-34.9 -8,-34.8 -8.1,13.4 52.5)", "EPSG:4326", 0, 8133823.531512285, 1e-9, "a line has no area"},
+        {"LINESTRING(-34.9 -8,-34.8 -8.1,13.4 52.5)", "EPSG:4326", 0, 8133823.531512285, 1e-9,
+         "a line has no area"},
         {"POINT(1 2)", "EPSG:4326", 0, 0, 0, "a point has neither"},
         {"POLYGON EMPTY", "EPSG:4326", 0, 0, 0, "nor has nothing"},
         {"POLYGON((0 0,100 0,100 50,0 50,0 0))", "EPSG:32725", 5000, 300, 0, "metres of a plane"},
@@ -154,7 +158,8 @@ static void test_distances(void **state)
         const char *what;
     } rows[] = {
         {"POINT(-34.9 -8)", "POINT(-34.88 -8.05)", "EPSG:4326", 5953.106979349092, 1e-12, "two points"},
-        {"POINT(179.9 0)", "POINT(-179.9 0)", "EPSG:4326", 22263.898158653446, 1e-12, "over the antimeridian"},
+        {"POINT(179.9 0)", "POINT(-179.9 0)", "EPSG:4326", 22263.898158653446, 1e-12,
+         "over the antimeridian"},
         {"POINT(0 89)", "POINT(180 89)", "EPSG:4326", 223387.72982839972, 1e-12, "over the pole"},
         {"POINT(13.4 52.5)", "POINT(-0.1 51.5)", "EPSG:4326", 932412.2154469572, 1e-12, "far apart"},
         {"POINT(7.9 46.5)", SQUARE, "EPSG:4326", 7676.257268466375, 1e-3, "a polygon's side"},
@@ -274,7 +279,8 @@ static void test_join_edges(void **state)
     (void)state;
     static const char *const a[] = {"", "POINT(1 1)", "POINT EMPTY", "POINT(0 0)", "POINT(50 50)"};
     static const char *const bow[] = {"POLYGON((0 0,4 4,4 0,0 4,0 0))", "", "POLYGON EMPTY"};
-    static const char *const merc[] = {"POLYGON((-1000 -1000,200000 -1000,200000 200000,-1000 200000,-1000 -1000))"};
+    static const char *const merc[] = {
+        "POLYGON((-1000 -1000,200000 -1000,200000 200000,-1000 200000,-1000 -1000))"};
     struct mg_table *points = table_of(a, 5, "EPSG:4326"), *invalid = table_of(bow, 3, "EPSG:4326"),
                     *mercator = table_of(merc, 1, "EPSG:3857"), *none = table_of(NULL, 0, "EPSG:4326");
     struct mg_pairs pairs = {0};
@@ -283,7 +289,8 @@ static void test_join_edges(void **state)
     assert_int_equal(pairs.left[0], 1);
     assert_int_equal(pairs.left[1], 3);
     mg_pairs_free(&pairs);
-    assert_int_equal(mg_vector_join(points, invalid, mg_join_find(MG_SPAN("intersects")), &pairs, NULL), MG_OK);
+    assert_int_equal(mg_vector_join(points, invalid, mg_join_find(MG_SPAN("intersects")), &pairs, NULL),
+                     MG_OK);
     assert_int_equal(pairs.n, 2);
     mg_pairs_free(&pairs);
     assert_int_equal(mg_vector_join(none, points, 0, &pairs, NULL), MG_OK);
@@ -336,7 +343,8 @@ static void test_nearest(void **state)
     mg_table_unref(&others);
 
     static const char *const from[] = {"POINT(179.99 10)", "POINT(10 89.9)", ""};
-    static const char *const to[] = {"POINT(170 10)", "POINT(-179.95 10)", "POINT(-170 89.8)", "", "POINT(10 80)"};
+    static const char *const to[] = {"POINT(170 10)", "POINT(-179.95 10)", "POINT(-170 89.8)", "",
+                                     "POINT(10 80)"};
     struct mg_table *a = table_of(from, 3, "EPSG:4326"), *b = table_of(to, 5, "EPSG:4326");
     assert_int_equal(mg_vector_nearest(a, b, INFINITY, &pairs, NULL), MG_OK);
     assert_int_equal(pairs.n, 2);
@@ -391,7 +399,8 @@ static void test_explode(void **state)
     } rows[] = {
         {"POINT(1 2)", 1, "a point is its own part"},
         {"MULTIPOINT((1 2),(3 4),(5 6))", 111, "three points"},
-        {"GEOMETRYCOLLECTION(POINT(1 2),MULTILINESTRING((0 0,1 1),(2 2,3 3)),GEOMETRYCOLLECTION(POLYGON((0 0,1 0,1 "
+        {"GEOMETRYCOLLECTION(POINT(1 2),MULTILINESTRING((0 0,1 1),(2 2,3 3)),GEOMETRYCOLLECTION(POLYGON((0 "
+         "0,1 0,1 "
          "1,0 0))))",
          1223, "however deep"},
         {"GEOMETRYCOLLECTION EMPTY", 0, "nothing"},
@@ -427,7 +436,8 @@ static void test_cluster(void **state)
     free(labels);
     mg_table_unref(&points);
     mg_table_unref(&polygons);
-    static const char *const over[] = {"POINT(179.999 10)", "POINT(-179.999 10)", "", "POINT(0 10)", "POINT EMPTY"};
+    static const char *const over[] = {"POINT(179.999 10)", "POINT(-179.999 10)", "", "POINT(0 10)",
+                                       "POINT EMPTY"};
     struct mg_table *t = table_of(over, 5, "EPSG:4326");
     int32_t five[5];
     assert_int_equal(mg_vector_cluster(t, 1000, 2, five, NULL), MG_OK);
@@ -438,8 +448,9 @@ static void test_cluster(void **state)
 static void test_grid(void **state)
 {
     (void)state;
-    static const char *const at[] = {"POINT(1 1)", "POINT(9 9)", "POINT(11 1)", "", "POINT(-1 -1)",
-                                     "POLYGON((20 20,24 20,24 24,20 24,20 20))"};
+    static const char *const at[] = {"POINT(1 1)",   "POINT(9 9)",
+                                     "POINT(11 1)",  "",
+                                     "POINT(-1 -1)", "POLYGON((20 20,24 20,24 24,20 24,20 20))"};
     struct mg_table *t = table_of(at, 6, "EPSG:32725"), *cells = NULL;
     for (int hexagons = 0; hexagons < 2; hexagons++) {
         struct mg_span shapes[8];
