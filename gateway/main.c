@@ -25,6 +25,7 @@ static const struct {
     {"new", mg_cmd_new, "write a working UDF folder to start from"},
     {"check", mg_cmd_check, "say what is wrong with UDF folders"},
     {"list", mg_cmd_list, "list UDFs"},
+    {"seed", mg_cmd_seed, "render the tiles of a UDF into PMTiles, MBTiles or the cache"},
     {"formats", mg_cmd_formats, "list the formats of answers, and their options"},
     {"docs", mg_cmd_docs, "say what a function of the Lua library does"},
     {"token", mg_cmd_token, "create, list, show and revoke tokens"},

@@ -31,13 +31,13 @@ home_of() {
     case $1 in
     err | buf | pack | log | crypto | json | metrics | config | nearest) echo base ;;
     msg | memfd | sandbox | master | run_wire) echo proc ;;
-    tile | gdal | raster | raster_ops | raster_read | raster_analysis | files | table | geometry | vector_read | vector_ops | sql) echo geo ;;
+    tile | gdal | raster | raster_ops | raster_read | raster_analysis | pmtiles | files | table | geometry | vector_read | vector_ops | sql) echo geo ;;
     codec | formats | unarchive) echo codec ;;
     state | saved | cache) echo store ;;
     fetch | client) echo fetch ;;
     catalog | sig | package | reference) echo catalog ;;
     worker) echo worker ;;
-    answer | broker | engine | front | http) echo serve ;;
+    answer | broker | engine | front | http | tile_layers) echo serve ;;
     *) echo "" ;;
     esac
 }
@@ -92,6 +92,7 @@ only 'duck(_geo)?\.h' 'gateway/geo/(duck|sql)'
 only 'openssl/' 'gateway/base/crypto|gateway/serve/tls|gateway/serve/http_internal'
 only 'archive' 'gateway/catalog/package_zip|gateway/codec/unarchive'
 only 'expat' 'gateway/worker/bind_xml'
+only 'sqlite3' 'gateway/geo/mbtiles'
 only 'jansson' 'include/moongate/json\.h'
 
 grep -nE '\b(sprintf|strcpy|strcat|strtok|atoi|gets) ?\(' gateway/*/*.[ch] gateway/*.c | check 'no function that the house does not use'

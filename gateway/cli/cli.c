@@ -22,6 +22,8 @@ static const struct {
       "json", "log-level", "access-log", "help"}},
     {"run", {"tile", "bounds", "format", "output", "data", "mount", "timeout", "cpu-timeout", "lua-memory",
              "worker-memory", "max-result", "quota", "allow-egress", "deny-egress", "egress-ca", "help"}},
+    {"seed", {"bounds", "zooms", "output", "format", "data", "workers", "mount", "timeout", "cpu-timeout", "lua-memory",
+              "worker-memory", "max-result", "cache-size", "cache-max-age", "allow-egress", "egress-ca", "json", "help"}},
     {"formats", {"json", "markdown", "help"}},
     {"docs", {"json", "help"}},
     {"new", {"json", "help"}},

@@ -7,7 +7,7 @@
 #include "moongate/json.h"
 
 typedef int mg_cmd_f(int argc, char **argv);
-mg_cmd_f mg_cmd_serve, mg_cmd_run, mg_cmd_new, mg_cmd_check, mg_cmd_list, mg_cmd_token, mg_cmd_account, mg_cmd_doctor,
+mg_cmd_f mg_cmd_serve, mg_cmd_run, mg_cmd_seed, mg_cmd_new, mg_cmd_check, mg_cmd_list, mg_cmd_token, mg_cmd_account, mg_cmd_doctor,
     mg_cmd_formats, mg_cmd_docs, mg_cmd_secret, mg_cmd_push, mg_cmd_pull, mg_cmd_login;
 
 /* Prints "moongate: <sentence>" on standard error; returns `code`. */

@@ -1,87 +1,18 @@
 /* moongate run: one run of a UDF on this machine, through the same zygote, sandbox and codecs as the server. */
 #include "moongate/codec.h"
-#include "moongate/fetch.h"
 #include "moongate/front.h"
 #include "moongate/log.h"
-#include "moongate/msg.h"
-#include "moongate/worker.h"
 
 #include "cli.h"
-#include "share.h"
+#include "local.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 enum { MAX_GIVEN = 64 };
-
-struct helper {
-    pid_t pid;
-    int control;
-};
-
-/* Forks a child process of the server's kind and connects it with us; `link` receives our end. */
-static enum mg_err start_helper(struct helper *helper, int (*child_main)(int, void *), void *context, int *link,
-                                struct mg_errmsg *err)
-{
-    int control[2], peer[2];
-    struct mg_msg msg;
-    enum mg_err status = mg_msg_pair(control, err);
-    if (status)
-        return status;
-    helper->pid = fork();
-    if (helper->pid < 0)
-        return mg_err_set(err, MG_E_IO, "fork: %s", strerror(errno));
-    if (helper->pid == 0) {
-        close(control[0]);
-        _exit(child_main(control[1], context));
-    }
-    close(control[1]);
-    helper->control = control[0];
-    status = mg_msg_pair(peer, err);
-    if (status)
-        return status;
-    mg_msg_init(&msg, MG_MSG_PEER);
-    msg.role = MG_ROLE_FRONT;
-    status = mg_msg_send(helper->control, &msg, &peer[1], 1);
-    close(peer[1]);
-    *link = peer[0];
-    return status;
-}
-
-static void stop_helper(struct helper *helper)
-{
-    if (helper->pid <= 0)
-        return;
-    close(helper->control);
-    kill(helper->pid, SIGTERM);
-    usleep(20000);
-    kill(helper->pid, SIGKILL);
-    waitpid(helper->pid, NULL, 0);
-}
-
-/* NAME of an example or of a UDF in the current folder, or a path. */
-static enum mg_err find_udf(const char *what, const struct mg_share *share, struct mg_udf **out, struct mg_errmsg *err)
-{
-    char path[1400];
-    struct stat st;
-    snprintf(path, sizeof path, "%s", what);
-    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
-        snprintf(path, sizeof path, "%s/%s", share->udfs, what);
-    if (stat(path, &st) < 0 || !S_ISDIR(st.st_mode))
-        return mg_err_set(err, MG_E_NOT_FOUND, "%s is neither a folder here nor an example; see `moongate list`", what);
-    char *real = realpath(path, NULL);
-    enum mg_err status = mg_udf_read(real ? real : path, "folder", out, err);
-    free(real);
-    if (status == MG_E_UDF_BROKEN && *out)
-        return mg_err_set(err, status, "%s: %s", what, (*out)->broken);
-    return status;
-}
 
 static enum mg_err read_ask(const struct mg_config *config, struct mg_ask *ask, struct mg_given *given,
                             struct mg_errmsg *err)
@@ -182,57 +113,22 @@ static int report(const struct mg_config *config, const struct mg_answer *answer
 
 static enum mg_err run(const struct mg_config *config, int *code, struct mg_errmsg *err)
 {
-    struct mg_share share;
-    struct mg_engine *engine = NULL;
+    struct mg_local local;
     struct mg_given given[MAX_GIVEN + 1];
     struct mg_ask ask = {.org = "local", .given = given, .max_age_s = -1, .no_cache = true, .mode = MG_RUN_ANSWER};
-    struct helper zygote = {0}, fetcher = {0};
-    int zygote_link = -1, fetcher_link = -1;
-    char data_dir[1024];
     struct mg_buf detail;
     mg_buf_init(&detail, 0);
-    enum mg_err status = mg_share_find(&share, err);
-    if (!status)
-        status = mg_data_dir(config, data_dir, sizeof data_dir, err);
-    if (!status)
-        status = find_udf(config->args[0], &share, &ask.udf, err);
-    if (!status)
-        status = read_ask(config, &ask, given, err);
-    struct mg_zygote_config zygote_config = {.data_dir = data_dir, .lua_dir = share.lua, .example_dir = share.data,
-                                             .mounts = config->mount, .data_bytes = (size_t)config->worker_memory << 20,
-                                             .quota_bytes = (uint64_t)config->quota << 20};
-    struct mg_fetch_config fetch_config = {.data_dir = data_dir, .ca_file = config->egress_ca,
-                                           .allow = config->allow_egress[0] ? config->allow_egress : NULL,
-                                           .deny = config->deny_egress[0] ? config->deny_egress : NULL,
-                                           .max_bytes = 2ull << 30, .timeout_s = 300, .revalidate_s = 60};
-    struct mg_engine_config engine_config = {.data_dir = data_dir, .example_dir = share.data, .mounts = config->mount,
-                                             .workers = 1, .wall_ms = config->timeout * 1000,
-                                             .cpu_ms = config->cpu_timeout * 1000,
-                                             .lua_bytes = config->lua_memory << 20,
-                                             .result_bytes = config->max_result << 20};
-    if (!status)
-        status = mg_vm_library_hash(share.lua, &engine_config.library, err);
-    if (!status)
-        status = start_helper(&zygote, mg_zygote_main, &zygote_config, &zygote_link, err);
-    if (!status)
-        status = start_helper(&fetcher, mg_fetcher_main, &fetch_config, &fetcher_link, err);
-    if (!status)
-        status = mg_engine_open(&engine_config, &engine, err);
-    if (!status && share.udfs && mg_catalog_add_dir(engine->catalog, share.udfs, "example", err) != MG_OK)
-        err->text[0] = 0; /* the run itself may need none of the examples */
-    if (!status)
-        status = mg_engine_start(engine, err);
+    enum mg_err status = read_ask(config, &ask, given, err);
+    if (status)
+        return status;
+    status = mg_local_open(config, config->args[0], 1, &local, err);
     if (!status) {
-        mg_broker_peer(engine->broker, MG_ROLE_ZYGOTE, zygote_link);
-        mg_broker_peer(engine->broker, MG_ROLE_FETCHER, fetcher_link);
-        struct mg_answer *answer = mg_run_wait(engine, &ask, &detail);
+        ask.udf = local.udf;
+        struct mg_answer *answer = mg_run_wait(local.engine, &ask, &detail);
         *code = report(config, answer, &detail);
         mg_answer_unref(&answer);
     }
-    mg_engine_close(&engine);
-    stop_helper(&zygote);
-    stop_helper(&fetcher);
-    mg_udf_unref(&ask.udf);
+    mg_local_close(&local);
     mg_buf_fini(&detail);
     return status;
 }

@@ -193,7 +193,7 @@ static json_t *read_layer(struct cursor all, struct layer *layer)
     return row;
 }
 
-json_t *mg_tileset_layers(struct mg_span mvt)
+json_t *mg_tile_layers(struct mg_span mvt)
 {
     const uint8_t *start = (const uint8_t *)(mvt.data ? mvt.data : "");
     struct cursor c = {start, start + mvt.len, false}, inside;
@@ -243,7 +243,7 @@ static void on_tile(void *context, struct mg_answer *answer, enum mg_source sour
             good = mg_gunzip(body, &inflated) == MG_OK;
             body = (struct mg_span){inflated.data, inflated.len};
         }
-        layers = good ? mg_tileset_layers(body) : NULL;
+        layers = good ? mg_tile_layers(body) : NULL;
     }
     mg_buf_fini(&inflated);
     if (!json_array_size(layers)) {

@@ -6,6 +6,7 @@
 #include "app.h"
 
 #include "moongate/tile.h"
+#include "moongate/tile_layers.h"
 
 struct mg_tileset {
     const char *kind;        /* "vector", "raster"; NULL: the UDF does not say */
@@ -20,11 +21,6 @@ bool mg_tileset_has(const struct mg_tileset *set, struct mg_tile tile);
 /* Metres a pixel (of 256 a tile) at the equator, and OGC's scale denominator (pixels of 0.28 mm). */
 double mg_tileset_cell_m(int z);
 double mg_tileset_scale(int z);
-
-/* The list `vector_layers` of TileJSON from the bytes of a vector tile: each layer's id, and its fields as "String",
- * "Number" or "Boolean" ("Mixed" where features differ). Returns new; NULL when the bytes are no vector tile. The
- * tile is a worker's and is not trusted. */
-json_t *mg_tileset_layers(struct mg_span mvt);
 
 /* Calls `then` with the layers, now or later, on any thread: from meta.json ("moongate:fields"), else from the tile in
  * the middle of the UDF's view or bounds, run with the request's parameters; one layer without fields when that fails.

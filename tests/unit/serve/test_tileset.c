@@ -17,7 +17,7 @@ static const uint8_t tile[] = {
 
 static char *layers_of(const void *data, size_t len)
 {
-    json_t *layers = mg_tileset_layers((struct mg_span){data, len});
+    json_t *layers = mg_tile_layers((struct mg_span){data, len});
     char *text = layers ? json_dumps(layers, JSON_SORT_KEYS | JSON_COMPACT) : NULL;
     json_decref(layers);
     return text;
