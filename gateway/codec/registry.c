@@ -234,8 +234,8 @@ static enum mg_err pick(const struct mg_wish *wish, const struct mg_value *value
 enum mg_err mg_codec_pick(const struct mg_wish *wish, const struct mg_value *value, bool tile_call,
                           const struct mg_codec **out, bool *by_accept, struct mg_errmsg *err)
 {
-    const struct mg_codec *picked;
-    bool accepted;
+    const struct mg_codec *picked = NULL;
+    bool accepted = false;
     enum mg_err e = pick(wish, value, tile_call, &picked, &accepted, err);
     if (!e && picked->any_named)
         e = pick_members(wish, value, tile_call, err);
