@@ -1,5 +1,6 @@
-/* moongate secret: the organisation's secrets, which UDFs read as moon.secrets.NAME. A value comes by standard input (on
- * a terminal it is not echoed), never as an argument, where other users and the shell's history would see it. */
+/* moongate secret: the organisation's secrets, which UDFs read as moon.secrets.NAME. A value comes by
+ * standard input (on a terminal it is not echoed), never as an argument, where other users and the shell's
+ * history would see it. */
 #include "moongate/state.h"
 
 #include "cli.h"
@@ -63,7 +64,8 @@ static int list(const struct mg_config *config, struct mg_state *state, struct m
         mg_cli_print_json(rows);
         return 0;
     }
-    json_array_foreach(rows, i, row) {
+    json_array_foreach(rows, i, row)
+    {
         char when[32];
         time_t at = (time_t)json_integer_value(json_object_get(row, "set_s"));
         struct tm tm;
@@ -83,15 +85,17 @@ int mg_cmd_secret(int argc, char **argv)
     if (mg_config_parse(argc, argv, &config, &err) != MG_OK)
         return mg_cli_fail(2, &err);
     if (config.help)
-        return mg_cli_help(usage, "Keeps texts that UDFs read as moon.secrets.NAME, encrypted under the server's key. `set` "
-                                  "reads the value\nfrom standard input. A change holds from the next request on.\n");
+        return mg_cli_help(
+            usage, "Keeps texts that UDFs read as moon.secrets.NAME, encrypted under the server's key. `set` "
+                   "reads the value\nfrom standard input. A change holds from the next request on.\n");
     const char *verb = config.n_args ? config.args[0] : "";
     bool set = strcmp(verb, "set") == 0, del = strcmp(verb, "delete") == 0, all = strcmp(verb, "list") == 0;
     if (!set && !del && !all)
         return mg_cli_usage(usage, "`set`, `list` or `delete` is expected");
     if (set && config.n_args > 2)
-        return mg_cli_usage(usage, "the value comes by standard input: printf %%s \"$VALUE\" | moongate secret set %s",
-                            config.args[1]);
+        return mg_cli_usage(
+            usage, "the value comes by standard input: printf %%s \"$VALUE\" | moongate secret set %s",
+            config.args[1]);
     if (config.n_args != (all ? 1 : 2))
         return mg_cli_usage(usage, all ? "list takes no name" : "one name is expected");
     char data[1024];

@@ -28,8 +28,8 @@ static bool name_ok(const char *name)
     return true;
 }
 
-static enum mg_err copy_member(struct archive *in, uint64_t most, uint64_t *total, const struct mg_unarchive_to *to,
-                               void *context, struct mg_errmsg *err)
+static enum mg_err copy_member(struct archive *in, uint64_t most, uint64_t *total,
+                               const struct mg_unarchive_to *to, void *context, struct mg_errmsg *err)
 {
     char step[STEP];
     for (;;) {
@@ -48,8 +48,8 @@ static enum mg_err copy_member(struct archive *in, uint64_t most, uint64_t *tota
     }
 }
 
-static enum mg_err each_member(struct archive *in, uint64_t most, const char *plain, const struct mg_unarchive_to *to,
-                               void *context, struct mg_errmsg *err)
+static enum mg_err each_member(struct archive *in, uint64_t most, const char *plain,
+                               const struct mg_unarchive_to *to, void *context, struct mg_errmsg *err)
 {
     struct archive_entry *entry;
     uint64_t total = 0;
@@ -65,7 +65,8 @@ static enum mg_err each_member(struct archive *in, uint64_t most, const char *pl
             return mg_err_set(err, MG_E_BAD_FILE, "the file is neither an archive nor compressed");
         const char *name = raw ? plain : archive_entry_pathname(entry);
         if (!name || !name_ok(name))
-            return mg_err_set(err, MG_E_BAD_FILE, "the archive has a member whose name leads out of its folder: %.100s",
+            return mg_err_set(err, MG_E_BAD_FILE,
+                              "the archive has a member whose name leads out of its folder: %.100s",
                               name ? name : "(unreadable)");
         if (!raw && archive_entry_filetype(entry) == S_IFDIR)
             continue;
@@ -86,8 +87,8 @@ static enum mg_err each_member(struct archive *in, uint64_t most, const char *pl
     return files ? MG_OK : mg_err_set(err, MG_E_BAD_FILE, "the archive is empty");
 }
 
-enum mg_err mg_unarchive(int fd, uint64_t bytes, const char *plain, const struct mg_unarchive_to *to, void *context,
-                         struct mg_errmsg *err)
+enum mg_err mg_unarchive(int fd, uint64_t bytes, const char *plain, const struct mg_unarchive_to *to,
+                         void *context, struct mg_errmsg *err)
 {
     struct archive *in = archive_read_new();
     if (!in)

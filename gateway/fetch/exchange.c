@@ -1,9 +1,9 @@
 /* Batches of HTTP requests for UDFs.
  *
- * A request is tried up to 1 + retries times within its own time limit: after a failure of the network, and after 408,
- * 429, 500, 502, 503 and 504, with a pause that doubles (and is random by a quarter, so that many do not come back as
- * one), or as long as Retry-After says. The worker that asks is not trusted: methods, headers and sizes are checked
- * here. What all batches hold together is bounded by HELD_MAX. */
+ * A request is tried up to 1 + retries times within its own time limit: after a failure of the network, and
+ * after 408, 429, 500, 502, 503 and 504, with a pause that doubles (and is random by a quarter, so that many
+ * do not come back as one), or as long as Retry-After says. The worker that asks is not trusted: methods,
+ * headers and sizes are checked here. What all batches hold together is bounded by HELD_MAX. */
 #include "exchange.h"
 
 #include "moongate/crypto.h"
@@ -16,8 +16,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { MAX_REQUESTS = 1000, MAX_CONCURRENCY = 16, MAX_HEADERS = 64, MAX_RETRIES = 5, HEADER_BYTES = 64 << 10,
-       PAUSE_MS = 200, PAUSE_MAX_MS = 5000, RETRY_AFTER_MAX_S = 30 };
+enum {
+    MAX_REQUESTS = 1000,
+    MAX_CONCURRENCY = 16,
+    MAX_HEADERS = 64,
+    MAX_RETRIES = 5,
+    HEADER_BYTES = 64 << 10,
+    PAUSE_MS = 200,
+    PAUSE_MAX_MS = 5000,
+    RETRY_AFTER_MAX_S = 30
+};
 #define BODY_MAX ((uint64_t)128 << 20)
 #define HELD_MAX ((uint64_t)512 << 20)
 
@@ -65,9 +73,9 @@ struct mg_exchanges {
 
 static const char *const methods[] = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", NULL};
 /* Those that say how a message is sent are the client's own. */
-static const char *const own_headers[] = {"host", "content-length", "transfer-encoding", "connection", "upgrade", "te",
-                                          "trailer", "expect", "keep-alive", "proxy-authorization",
-                                          "proxy-connection", "accept-encoding", NULL};
+static const char *const own_headers[] = {
+    "host",   "content-length", "transfer-encoding",   "connection",       "upgrade",         "te", "trailer",
+    "expect", "keep-alive",     "proxy-authorization", "proxy-connection", "accept-encoding", NULL};
 
 static bool among(const char *const *list, const char *text, size_t n)
 {
@@ -79,7 +87,8 @@ static bool among(const char *const *list, const char *text, size_t n)
 
 static enum mg_err check_header(const char *line, struct mg_errmsg *err)
 {
-    static const char token[] = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
+    static const char token[] =
+        "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ";
     size_t n = strspn(line, token);
     if (n == 0 || line[n] != ':')
         return mg_err_set(err, MG_E_ARGUMENT, "\"%.60s\" is not a header's name", line);
@@ -87,7 +96,8 @@ static enum mg_err check_header(const char *line, struct mg_errmsg *err)
         return mg_err_set(err, MG_E_ARGUMENT, "the header %.*s is set by the server itself", (int)n, line);
     for (const char *c = line + n; *c; c++)
         if (((unsigned char)*c < ' ' && *c != '\t') || *c == 0x7f)
-            return mg_err_set(err, MG_E_ARGUMENT, "the value of the header %.*s has a control character", (int)n, line);
+            return mg_err_set(err, MG_E_ARGUMENT, "the value of the header %.*s has a control character",
+                              (int)n, line);
     return MG_OK;
 }
 
@@ -174,7 +184,8 @@ static void pack_headers(const struct exchange *x, struct mg_buf *out)
         if (len == 0 || len >= sizeof name)
             continue;
         for (size_t i = 0; i < len; i++)
-            name[i] = (char)(line.data[i] >= 'A' && line.data[i] <= 'Z' ? line.data[i] - 'A' + 'a' : line.data[i]);
+            name[i] =
+                (char)(line.data[i] >= 'A' && line.data[i] <= 'Z' ? line.data[i] - 'A' + 'a' : line.data[i]);
         name[len] = 0;
         const char *at = colon + 1, *end = line.data + line.len;
         while (at < end && (*at == ' ' || *at == '\t'))
@@ -332,7 +343,8 @@ static void on_done(void *context, enum mg_err e, bool sure, const struct mg_err
     advance(batch);
 }
 
-static const struct mg_transfer_events events = {.data = on_data, .done = on_done, .line = on_line, .end = on_end};
+static const struct mg_transfer_events events = {
+    .data = on_data, .done = on_done, .line = on_line, .end = on_end};
 
 static void start(struct exchange *x)
 {
@@ -341,8 +353,12 @@ static void start(struct exchange *x)
         x->deadline_ms = all->now_ms + x->timeout_ms;
     clear_answer(x);
     int64_t left = x->deadline_ms - all->now_ms;
-    struct mg_transfer_ask ask = {.url = x->url, .method = x->method, .headers = x->headers, .body = x->body,
-                                  .timeout_ms = left > 1 ? left : 1, .follow = x->follow};
+    struct mg_transfer_ask ask = {.url = x->url,
+                                  .method = x->method,
+                                  .headers = x->headers,
+                                  .body = x->body,
+                                  .timeout_ms = left > 1 ? left : 1,
+                                  .follow = x->follow};
     x->err = mg_transfer_send(all->transfers, &ask, &events, x, &x->text);
     if (x->err) {
         finish(x);
@@ -352,8 +368,8 @@ static void start(struct exchange *x)
     x->batch->n_flying++;
 }
 
-/* Starts what may be; the batch is answered, and gone, when all is done. A request that pauses keeps its place, so that
- * a server which asks for less is asked less. */
+/* Starts what may be; the batch is answered, and gone, when all is done. A request that pauses keeps its
+ * place, so that a server which asks for less is asked less. */
 static void advance(struct batch *batch)
 {
     size_t places = batch->concurrency;
@@ -361,7 +377,8 @@ static void advance(struct batch *batch)
         struct exchange *x = &batch->exchanges[i];
         if (x->phase == WAITING && batch->dropped) {
             finish(x);
-        } else if (x->phase == WAITING || (x->phase == PAUSING && (x->due_ms <= batch->all->now_ms || batch->dropped))) {
+        } else if (x->phase == WAITING ||
+                   (x->phase == PAUSING && (x->due_ms <= batch->all->now_ms || batch->dropped))) {
             if (batch->dropped)
                 finish(x);
             else
@@ -384,7 +401,9 @@ static enum mg_err read_batch(struct batch *batch, size_t bytes, struct mg_errms
     int64_t concurrency = mg_unpack_int(&in), max_bytes = mg_unpack_int(&in);
     if (in.failed || n == 0)
         return mg_err_set(err, MG_E_INVALID, "the requests came malformed to the fetcher");
-    batch->concurrency = concurrency < 1 ? 1 : concurrency > MAX_CONCURRENCY ? MAX_CONCURRENCY : (size_t)concurrency;
+    batch->concurrency = concurrency < 1                 ? 1
+                         : concurrency > MAX_CONCURRENCY ? MAX_CONCURRENCY
+                                                         : (size_t)concurrency;
     batch->max_bytes = max_bytes < 1 ? 1 : (uint64_t)max_bytes > BODY_MAX ? BODY_MAX : (uint64_t)max_bytes;
     batch->exchanges = calloc(n, sizeof *batch->exchanges);
     if (!batch->exchanges)
@@ -402,10 +421,12 @@ static enum mg_err read_batch(struct batch *batch, size_t bytes, struct mg_errms
         if (x->err)
             finish(x);
     }
-    return mg_unpack_done(&in) ? MG_OK : mg_err_set(err, MG_E_INVALID, "the requests came malformed to the fetcher");
+    return mg_unpack_done(&in) ? MG_OK
+                               : mg_err_set(err, MG_E_INVALID, "the requests came malformed to the fetcher");
 }
 
-void mg_exchanges_ask(struct mg_exchanges *all, uint64_t id, uint64_t tag, int fd, uint64_t bytes, int64_t now_ms)
+void mg_exchanges_ask(struct mg_exchanges *all, uint64_t id, uint64_t tag, int fd, uint64_t bytes,
+                      int64_t now_ms)
 {
     struct mg_errmsg err = {""};
     enum mg_err e = MG_OK;
@@ -462,12 +483,14 @@ int mg_exchanges_tend(struct mg_exchanges *all, int64_t now_ms, int most)
 }
 
 enum mg_err mg_exchanges_new(const struct mg_fetch_config *config, struct mg_transfers *transfers,
-                             mg_batch_answer_f *answer, void *context, struct mg_exchanges **out, struct mg_errmsg *err)
+                             mg_batch_answer_f *answer, void *context, struct mg_exchanges **out,
+                             struct mg_errmsg *err)
 {
     struct mg_exchanges *all = calloc(1, sizeof *all);
     if (!all)
         return mg_err_set(err, MG_E_NOMEM, "no memory for requests");
-    *all = (struct mg_exchanges){.config = config, .transfers = transfers, .answer = answer, .context = context};
+    *all =
+        (struct mg_exchanges){.config = config, .transfers = transfers, .answer = answer, .context = context};
     *out = all;
     return MG_OK;
 }

@@ -1,12 +1,14 @@
 /* Changing an organisation's files: new files, folders, deletion, listing, and how much there is.
  *
- * A new file is written under a name of its own beside the place where it is to stand and renamed there when it is
- * whole: a reader sees the old bytes or the new ones. What a process that was killed left half done has the prefix
- * `.moongate-`, is never listed, and is taken away by the next count once it is an hour old. Folders are resolved by
- * files.c; every change is made by the last part of a name in an open folder.
+ * A new file is written under a name of its own beside the place where it is to stand and renamed there when
+ * it is whole: a reader sees the old bytes or the new ones. What a process that was killed left half done has
+ * the prefix
+ * `.moongate-`, is never listed, and is taken away by the next count once it is an hour old. Folders are
+ * resolved by files.c; every change is made by the last part of a name in an open folder.
  *
- * The quota is counted by walking the two folders at most once in RECOUNT_MS for a process, with what it wrote since
- * added: cheap writes, and a limit that several processes together can pass by what they write in that time. */
+ * The quota is counted by walking the two folders at most once in RECOUNT_MS for a process, with what it
+ * wrote since added: cheap writes, and a limit that several processes together can pass by what they write in
+ * that time. */
 #include "moongate/crypto.h"
 #include "moongate/files.h"
 #include "moongate/pack.h"
@@ -34,11 +36,14 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static bool is_hidden(const char *base) { return strncmp(base, HIDDEN, strlen(HIDDEN)) == 0; }
+static bool is_hidden(const char *base)
+{
+    return strncmp(base, HIDDEN, strlen(HIDDEN)) == 0;
+}
 
 /* The folder that a name is to be changed in, and the path beneath it. */
-static enum mg_err writable_root(const struct mg_files *files, const char *name, int *dirfd, const char **path,
-                                 struct mg_errmsg *err)
+static enum mg_err writable_root(const struct mg_files *files, const char *name, int *dirfd,
+                                 const char **path, struct mg_errmsg *err)
 {
     size_t n = strlen(FD_PREFIX), c = strlen(CACHE_PREFIX);
     if (strncmp(name, CACHE_PREFIX, c) == 0) {
@@ -49,15 +54,17 @@ static enum mg_err writable_root(const struct mg_files *files, const char *name,
         return MG_OK;
     }
     if (strncmp(name, FD_PREFIX, n) != 0)
-        return mg_err_set(err, MG_E_ARGUMENT,
-                          "\"%.200s\" is not the name of a file that can be changed: use fd://NAME or /mnt/cache/NAME",
-                          name);
+        return mg_err_set(
+            err, MG_E_ARGUMENT,
+            "\"%.200s\" is not the name of a file that can be changed: use fd://NAME or /mnt/cache/NAME",
+            name);
     for (size_t i = 0; i < files->n_mounts; i++) {
         const struct mg_mount *mount = &files->mounts[i];
         size_t len = strlen(mount->name);
         if (len && !mount->writable && strncmp(mount->name, name + n, len) == 0 &&
             (name[n + len] == '/' || !name[n + len]))
-            return mg_err_set(err, MG_E_FORBIDDEN, "%.300s: the mount fd://%s/ is read-only", name, mount->name);
+            return mg_err_set(err, MG_E_FORBIDDEN, "%.300s: the mount fd://%s/ is read-only", name,
+                              mount->name);
     }
     for (size_t i = 0; i < files->n_mounts; i++)
         if (files->mounts[i].writable && !files->mounts[i].name[0]) {
@@ -68,8 +75,8 @@ static enum mg_err writable_root(const struct mg_files *files, const char *name,
     return mg_err_set(err, MG_E_FORBIDDEN, "%.300s: there is no folder that can be written here", name);
 }
 
-/* The folder of the last part of `path`, which goes to `base`; made with all above it when `make`. Returns a descriptor
- * or -errno. */
+/* The folder of the last part of `path`, which goes to `base`; made with all above it when `make`. Returns a
+ * descriptor or -errno. */
 static int open_parent(int root, const char *path, bool make, char base[NAME_MAX + 1], int depth)
 {
     const char *slash = strrchr(path, '/');
@@ -114,7 +121,8 @@ static enum mg_err explain(const char *name, const char *what, int error, struct
     case ELOOP:
         return mg_err_set(err, MG_E_FORBIDDEN, "%.300s leads out of its folder", name);
     case ENAMETOOLONG:
-        return mg_err_set(err, MG_E_ARGUMENT, "%.300s: a part of the name is longer than %d bytes", name, NAME_MAX);
+        return mg_err_set(err, MG_E_ARGUMENT, "%.300s: a part of the name is longer than %d bytes", name,
+                          NAME_MAX);
     case ENOSPC:
     case EDQUOT:
         return mg_err_set(err, MG_E_QUOTA, "%.300s: the server's disk is full", name);
@@ -163,7 +171,8 @@ static uint64_t count_root(int root)
     return fd < 0 ? 0 : count_folder(fd, 0, time(NULL));
 }
 
-enum mg_err mg_files_room(const struct mg_files *files, const char *name, uint64_t bytes, struct mg_errmsg *err)
+enum mg_err mg_files_room(const struct mg_files *files, const char *name, uint64_t bytes,
+                          struct mg_errmsg *err)
 {
     struct mg_files_usage *usage = files->usage;
     if (!usage || !usage->quota)
@@ -178,10 +187,11 @@ enum mg_err mg_files_room(const struct mg_files *files, const char *name, uint64
         usage->counted_ms = now;
     }
     if (usage->bytes + bytes > usage->quota)
-        return mg_err_set(err, MG_E_QUOTA,
-                          "%.200s: the organisation's files would take more than their %llu MB; delete some, or have the "
-                          "operator raise --quota",
-                          name, (unsigned long long)(usage->quota >> 20));
+        return mg_err_set(
+            err, MG_E_QUOTA,
+            "%.200s: the organisation's files would take more than their %llu MB; delete some, or have the "
+            "operator raise --quota",
+            name, (unsigned long long)(usage->quota >> 20));
     return MG_OK;
 }
 
@@ -202,7 +212,8 @@ enum mg_err mg_file_begin(const struct mg_files *files, const char *name, struct
         return explain(name, "written", -file.dirfd, err);
     struct stat st;
     if (is_hidden(file.base))
-        e = mg_err_set(err, MG_E_ARGUMENT, "%.300s: names that begin with %s are the server's own", name, HIDDEN);
+        e = mg_err_set(err, MG_E_ARGUMENT, "%.300s: names that begin with %s are the server's own", name,
+                       HIDDEN);
     else if (fstatat(file.dirfd, file.base, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISDIR(st.st_mode))
         e = explain(name, "written", EISDIR, err);
     mg_random(&random, sizeof random);
@@ -260,7 +271,8 @@ void mg_file_abandon(struct mg_new_file *file)
     file->fd = file->dirfd = -1;
 }
 
-enum mg_err mg_files_write(const struct mg_files *files, const char *name, struct mg_span bytes, struct mg_errmsg *err)
+enum mg_err mg_files_write(const struct mg_files *files, const char *name, struct mg_span bytes,
+                           struct mg_errmsg *err)
 {
     struct mg_new_file file;
     enum mg_err e = mg_files_room(files, name, bytes.len, err);
@@ -287,7 +299,8 @@ enum mg_err mg_files_beside(const struct mg_files *files, const char *name, int 
     if (dir < 0)
         return explain(name, "written", -dir, err);
     if (is_hidden(base))
-        e = mg_err_set(err, MG_E_ARGUMENT, "%.300s: names that begin with %s are the server's own", name, HIDDEN);
+        e = mg_err_set(err, MG_E_ARGUMENT, "%.300s: names that begin with %s are the server's own", name,
+                       HIDDEN);
     else if ((size_t)snprintf(beside, sizeof beside, BESIDE "%s", base) >= sizeof beside)
         e = explain(name, "written", ENAMETOOLONG, err);
     else if ((*fd = openat(dir, beside, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0644)) < 0)
@@ -316,9 +329,9 @@ static int empty_folder(int fd, int depth)
             result = -errno;
             break;
         }
-        int below = depth < MAX_DEPTH ? openat(dirfd(dir), entry->d_name,
-                                               O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
-                                      : -1;
+        int below = depth < MAX_DEPTH
+                        ? openat(dirfd(dir), entry->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+                        : -1;
         result = below < 0 ? depth < MAX_DEPTH ? -errno : -ELOOP : empty_folder(below, depth + 1);
         if (!result && unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR) && errno != ENOENT)
             result = -errno;
@@ -368,7 +381,8 @@ enum mg_err mg_files_delete(const struct mg_files *files, const char *name, bool
         unlinkat(dir, beside, 0); /* what a download noted of it */
     close(dir);
     if (error == ENOTEMPTY || error == EEXIST)
-        return mg_err_set(err, MG_E_CONFLICT, "%.300s is a folder that is not empty; { recursive = true } deletes all of it",
+        return mg_err_set(err, MG_E_CONFLICT,
+                          "%.300s is a folder that is not empty; { recursive = true } deletes all of it",
                           name);
     if (error)
         return explain(name, "deleted", error, err);
@@ -458,8 +472,8 @@ static int by_name(const void *a, const void *b)
     return order ? order : x->layer - y->layer;
 }
 
-enum mg_err mg_files_list(const struct mg_files *files, const char *folder, bool recursive, struct mg_buf *out,
-                          size_t *n, struct mg_errmsg *err)
+enum mg_err mg_files_list(const struct mg_files *files, const char *folder, bool recursive,
+                          struct mg_buf *out, size_t *n, struct mg_errmsg *err)
 {
     char name[PATH_MAX];
     size_t len = strlen(folder), fd_len = strlen(FD_PREFIX);
@@ -471,8 +485,8 @@ enum mg_err mg_files_list(const struct mg_files *files, const char *folder, bool
     if (len && name[len - 1] != '/')
         memcpy(name + len, "/", 2);
     if (!fd_names && strncmp(name, CACHE_PREFIX, strlen(CACHE_PREFIX)) != 0)
-        return mg_err_set(err, MG_E_ARGUMENT, "\"%.200s\" is not a folder's name: use fd://NAME or /mnt/cache/NAME",
-                          folder);
+        return mg_err_set(err, MG_E_ARGUMENT,
+                          "\"%.200s\" is not a folder's name: use fd://NAME or /mnt/cache/NAME", folder);
     struct listing list = {.files = files, .folder = name, .recursive = recursive};
     int denied = 0;
     for (int layer = 0;; layer++) {
@@ -494,10 +508,11 @@ enum mg_err mg_files_list(const struct mg_files *files, const char *folder, bool
     if (!found && !denied && mg_files_stat(files, folder, &(struct stat){0}, NULL) == MG_OK)
         e = mg_err_set(err, MG_E_ARGUMENT, "%.300s is a file, not a folder", folder);
     else if (!found)
-        e = denied ? explain(folder, "listed", denied, err) : mg_err_set(err, MG_E_NO_FILE, "no folder %.300s", folder);
+        e = denied ? explain(folder, "listed", denied, err)
+                   : mg_err_set(err, MG_E_NO_FILE, "no folder %.300s", folder);
     else if (list.too_many)
-        e = mg_err_set(err, MG_E_TOO_LARGE, "%.300s has more than %d files: list its folders one by one", folder,
-                       MAX_ENTRIES);
+        e = mg_err_set(err, MG_E_TOO_LARGE, "%.300s has more than %d files: list its folders one by one",
+                       folder, MAX_ENTRIES);
     if (list.n)
         qsort(list.entries, list.n, sizeof *list.entries, by_name);
     size_t given = 0;

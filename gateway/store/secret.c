@@ -1,6 +1,6 @@
-/* Secrets: named texts of an organisation, which its UDFs may read. A record is the time of its writing and the text
- * sealed under server.key, together with its organisation and name, so that a record that was moved to another name
- * does not open. */
+/* Secrets: named texts of an organisation, which its UDFs may read. A record is the time of its writing and
+ * the text sealed under server.key, together with its organisation and name, so that a record that was moved
+ * to another name does not open. */
 #include "state_internal.h"
 
 #include <ctype.h>
@@ -23,9 +23,10 @@ static enum mg_err check_names(const char *org, const char *name, struct mg_errm
     if (strlen(org) >= MG_NAME_MAX)
         return mg_err_set(err, MG_E_NOT_FOUND, "there is no such organisation");
     if (!name_ok(name))
-        return mg_err_set(err, MG_E_INVALID,
-                          "\"%.80s\" is not a secret's name: letters, digits and _, at most %d, no digit first", name,
-                          MG_NAME_MAX - 1);
+        return mg_err_set(
+            err, MG_E_INVALID,
+            "\"%.80s\" is not a secret's name: letters, digits and _, at most %d, no digit first", name,
+            MG_NAME_MAX - 1);
     return MG_OK;
 }
 
@@ -48,7 +49,8 @@ enum mg_err mg_secret_set(struct mg_state *state, const char *org, const char *n
     if (status != MG_OK)
         return status;
     if (value.len == 0 || value.len > MG_SECRET_MAX)
-        return mg_err_set(err, MG_E_INVALID, "a secret has 1 to %d bytes; this one has %zu", MG_SECRET_MAX, value.len);
+        return mg_err_set(err, MG_E_INVALID, "a secret has 1 to %d bytes; this one has %zu", MG_SECRET_MAX,
+                          value.len);
     mg_buf_init(&plain, 0);
     mg_buf_init(&sealed, 0);
     mg_buf_init(&record, 0);
@@ -105,7 +107,8 @@ static bool open_sealed(struct mg_state *state, const char *org, const char *nam
     bool good = mg_unseal(state->key, sealed, &plain) == MG_OK;
     if (good) {
         mg_unpack_init(&in, plain.data, plain.len);
-        struct mg_span its_org = mg_unpack_bytes(&in), its_name = mg_unpack_bytes(&in), value = mg_unpack_bytes(&in);
+        struct mg_span its_org = mg_unpack_bytes(&in), its_name = mg_unpack_bytes(&in),
+                       value = mg_unpack_bytes(&in);
         good = mg_unpack_done(&in) && mg_span_is(its_org, org) && mg_span_is(its_name, name);
         if (good)
             mg_buf_put(out, value.data, value.len);
@@ -144,7 +147,8 @@ enum mg_err mg_secret_get(struct mg_state *state, const char *org, const char *n
         mg_sha256(sealed.data, sealed.len, &hash);
         mg_hash_hex(&hash, version);
         if (out && !open_sealed(state, org, name, sealed, out))
-            status = mg_err_set(err, MG_E_BAD_FILE, "the secret %.64s does not open with server.key: set it again", name);
+            status = mg_err_set(err, MG_E_BAD_FILE,
+                                "the secret %.64s does not open with server.key: set it again", name);
     } else {
         status = rc == MDB_NOTFOUND ? no_secret(name, err) : state_error(state, rc, err);
     }

@@ -1,9 +1,10 @@
 /* moon.download: a remote file as a file of the organisation.
  *
- * The bytes come through the fetcher's block files, which are shared by all workers: whoever asks, each block is
- * fetched once, and what is there survives a run that was ended, so that the next goes on where it stopped. The worker
- * then copies them to the file's own place and renames it there. A hidden file beside it says of which URL and ETag it
- * is and when that was looked at last; its lock makes one worker copy while the others wait. */
+ * The bytes come through the fetcher's block files, which are shared by all workers: whoever asks, each block
+ * is fetched once, and what is there survives a run that was ended, so that the next goes on where it
+ * stopped. The worker then copies them to the file's own place and renames it there. A hidden file beside it
+ * says of which URL and ETag it is and when that was looked at last; its lock makes one worker copy while the
+ * others wait. */
 #include "vm.h"
 
 #include "moongate/unarchive.h"
@@ -58,15 +59,15 @@ static enum mg_err write_note(int fd, const struct note *note, struct mg_errmsg 
 }
 
 /* Asks for bytes of the remote file; gives the block file and its head. */
-static enum mg_err ask(struct download *d, uint64_t offset, uint64_t bytes, int *fd, struct mg_block_head *head,
-                       struct mg_errmsg *err)
+static enum mg_err ask(struct download *d, uint64_t offset, uint64_t bytes, int *fd,
+                       struct mg_block_head *head, struct mg_errmsg *err)
 {
     enum mg_err e = d->vm->host.fetch(d->vm->host.context, d->url, offset, bytes, fd, err);
     if (e)
         return e;
     if (pread(*fd, head, sizeof *head, 0) == (ssize_t)sizeof *head &&
-        memcmp(head->magic, MG_BLOCK_MAGIC, sizeof head->magic) == 0 && memchr(head->etag, 0, sizeof head->etag) &&
-        head->size <= INT64_MAX)
+        memcmp(head->magic, MG_BLOCK_MAGIC, sizeof head->magic) == 0 &&
+        memchr(head->etag, 0, sizeof head->etag) && head->size <= INT64_MAX)
         return MG_OK;
     close(*fd);
     return mg_err_set(err, MG_E_FETCH, "%.300s: the fetcher's file is broken", d->url);
@@ -125,10 +126,11 @@ static enum mg_err copy_all(struct download *d, struct mg_new_file *to, bool *ch
 static enum mg_err check_size(const struct download *d, struct mg_errmsg *err)
 {
     struct rlimit limit;
-    uint64_t most = getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : INT64_MAX;
+    uint64_t most =
+        getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : INT64_MAX;
     if (d->head.size > most)
-        return mg_err_set(err, MG_E_TOO_LARGE, "%.300s has %llu MB; files of up to %llu MB are downloaded", d->url,
-                          (unsigned long long)(d->head.size >> 20), (unsigned long long)(most >> 20));
+        return mg_err_set(err, MG_E_TOO_LARGE, "%.300s has %llu MB; files of up to %llu MB are downloaded",
+                          d->url, (unsigned long long)(d->head.size >> 20), (unsigned long long)(most >> 20));
     return mg_files_room(d->files, d->name, d->head.size, err);
 }
 
@@ -174,7 +176,8 @@ static enum mg_err member_end(void *context, struct mg_errmsg *err)
     return mg_file_commit(&u->file, err);
 }
 
-/* The name of the one file of "…/places.csv.gz", "places.csv"; false when the URL is not that of one compressed file. */
+/* The name of the one file of "…/places.csv.gz", "places.csv"; false when the URL is not that of one
+ * compressed file. */
 static bool plain_name(const char *url, char out[256])
 {
     static const char *const ends[] = {".gz", ".bz2", ".xz", ".zst"};
@@ -249,7 +252,8 @@ static enum mg_err bring(struct download *d, struct mg_errmsg *err)
     }
     clock_gettime(CLOCK_MONOTONIC, &end);
     double s = (double)(end.tv_sec - begin.tv_sec) + (double)(end.tv_nsec - begin.tv_nsec) / 1e9;
-    vm_note(d->vm, "download: %.300s -> %.200s: %.1f MB in %.1f s", d->url, d->name, (double)d->head.size / 1e6, s);
+    vm_note(d->vm, "download: %.300s -> %.200s: %.1f MB in %.1f s", d->url, d->name,
+            (double)d->head.size / 1e6, s);
     return MG_OK;
 }
 
@@ -296,8 +300,12 @@ static int l_download(lua_State *L)
 {
     struct mg_vm *vm = vm_of(L);
     struct mg_errmsg why = {""};
-    struct download d = {.vm = vm, .files = vm->host.files, .url = luaL_checkstring(L, 1), .name = luaL_checkstring(L, 2),
-                         .max_age_s = (int64_t)luaL_checknumber(L, 3), .unpack = lua_toboolean(L, 4)};
+    struct download d = {.vm = vm,
+                         .files = vm->host.files,
+                         .url = luaL_checkstring(L, 1),
+                         .name = luaL_checkstring(L, 2),
+                         .max_age_s = (int64_t)luaL_checknumber(L, 3),
+                         .unpack = lua_toboolean(L, 4)};
     if (!vm->host.fetch || !d.files)
         vm_raise(L, MG_E_UNAVAILABLE, "download: nothing can be downloaded from here");
     char until[32];

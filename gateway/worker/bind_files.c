@@ -1,6 +1,6 @@
-/* The organisation's files: moon.files (lua/moon/files.lua). The worker itself reads and writes them: its sandbox gives it
- * the organisation's folders and no others. What is read, looked at or listed is a dependency of the run, as it stood
- * then; what is written is none. */
+/* The organisation's files: moon.files (lua/moon/files.lua). The worker itself reads and writes them: its
+ * sandbox gives it the organisation's folders and no others. What is read, looked at or listed is a
+ * dependency of the run, as it stood then; what is written is none. */
 #include "vm.h"
 
 #include <fcntl.h>
@@ -21,8 +21,10 @@ static const char *check_name(lua_State *L, const char *what, int index)
     if (len >= NAME_BYTES)
         vm_raise(L, MG_E_ARGUMENT, "%s: the name is longer than %d bytes", what, NAME_BYTES - 1);
     if (strncmp(name, "http://", 7) == 0 || strncmp(name, "https://", 8) == 0)
-        vm_raise(L, MG_E_ARGUMENT, "%s: \"%.200s\" is remote: moon.http.get(url) gives its text, moon.download(url, path) "
-                 "makes it a file", what, name);
+        vm_raise(L, MG_E_ARGUMENT,
+                 "%s: \"%.200s\" is remote: moon.http.get(url) gives its text, moon.download(url, path) "
+                 "makes it a file",
+                 what, name);
     return strcmp(name, "/mnt/cache") == 0 ? "/mnt/cache/" : name;
 }
 
@@ -69,7 +71,8 @@ static int l_read(lua_State *L)
         char *room = bytes->len <= most ? mg_buf_room(bytes, step) : NULL;
         ssize_t n = room ? read(fd, room, step) : -1;
         if (!room && bytes->len > most)
-            err = mg_err_set(&why, MG_E_TOO_LARGE, "%.300s is larger than %zu MB, the most that is read as one string", name,
+            err = mg_err_set(&why, MG_E_TOO_LARGE,
+                             "%.300s is larger than %zu MB, the most that is read as one string", name,
                              most >> 20);
         else if (!room)
             err = mg_err_set(&why, MG_E_UDF_MEMORY, "no memory for %.300s", name);
@@ -100,7 +103,8 @@ static int l_write(lua_State *L)
 }
 
 /* What is known of a file, as a table. `path`: its whole name. */
-static void push_entry(lua_State *L, struct mg_span name, struct mg_span path, bool folder, int64_t size, double mtime)
+static void push_entry(lua_State *L, struct mg_span name, struct mg_span path, bool folder, int64_t size,
+                       double mtime)
 {
     lua_createtable(L, 0, 5);
     lua_pushlstring(L, name.data, name.len);
@@ -126,7 +130,8 @@ static int l_list(lua_State *L)
     struct mg_buf *packed = vm_scratch(L, 4), *path = vm_scratch(L, 5);
     size_t n = 0;
     vm_dep_file(vm_of(L), folder);
-    vm_check(L, "files.list", mg_files_list(files_of(L, "files.list"), folder, recursive, packed, &n, &why), &why);
+    vm_check(L, "files.list", mg_files_list(files_of(L, "files.list"), folder, recursive, packed, &n, &why),
+             &why);
     struct mg_unpack in;
     mg_unpack_init(&in, packed->data, packed->len);
     mg_buf_str(path, folder);
@@ -143,7 +148,8 @@ static int l_list(lua_State *L)
         vm_check(L, "files.list", mg_buf_status(path, &why), &why);
         if (recursive && is_folder) /* what lies in it depends on its own list of names */
             vm_dep_file(vm_of(L), path->data);
-        push_entry(L, name, (struct mg_span){path->data, path->len}, is_folder, size, (double)mtime_ms / 1000);
+        push_entry(L, name, (struct mg_span){path->data, path->len}, is_folder, size,
+                   (double)mtime_ms / 1000);
         lua_rawseti(L, -2, (int)i + 1);
     }
     return 1;
@@ -166,8 +172,8 @@ static int l_stat(lua_State *L)
     size_t at = path.len;
     while (at && path.data[at - 1] != '/')
         at--;
-    push_entry(L, (struct mg_span){path.data + at, path.len - at}, mg_span(name), S_ISDIR(st.st_mode), st.st_size,
-               (double)st.st_mtim.tv_sec + (double)(st.st_mtim.tv_nsec / 1000000) / 1000);
+    push_entry(L, (struct mg_span){path.data + at, path.len - at}, mg_span(name), S_ISDIR(st.st_mode),
+               st.st_size, (double)st.st_mtim.tv_sec + (double)(st.st_mtim.tv_nsec / 1000000) / 1000);
     return 1;
 }
 
@@ -180,7 +186,8 @@ static int l_delete(lua_State *L)
     const char *name = check_name(L, "files.delete", 1);
     vm_check_options(L, "files.delete", 2, keys);
     bool recursive = flag_option(L, "files.delete: recursive", 2, "recursive");
-    vm_check(L, "files.delete", mg_files_delete(files_of(L, "files.delete"), name, recursive, &was_there, &why), &why);
+    vm_check(L, "files.delete",
+             mg_files_delete(files_of(L, "files.delete"), name, recursive, &was_there, &why), &why);
     lua_pushboolean(L, was_there);
     return 1;
 }

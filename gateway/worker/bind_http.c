@@ -1,5 +1,6 @@
-/* HTTP requests of a UDF: the inner part of moon.http (lua/moon/http.lua), which has the options. The requests of one
- * call go to the fetcher as one batch (fetch/exchange.h has its form) and the answers come back as one. */
+/* HTTP requests of a UDF: the inner part of moon.http (lua/moon/http.lua), which has the options. The
+ * requests of one call go to the fetcher as one batch (fetch/exchange.h has its form) and the answers come
+ * back as one. */
 #include "vm.h"
 
 #include "moongate/memfd.h"
@@ -96,7 +97,8 @@ static void push_answer(lua_State *L, struct mg_unpack *in)
     lua_setfield(L, -2, "body");
 }
 
-/* send(what, list of { method, url, lines, body, timeout_ms, retries, follow }, concurrency, max_bytes, max_age_s)
+/* send(what, list of { method, url, lines, body, timeout_ms, retries, follow }, concurrency, max_bytes,
+ * max_age_s)
  * -> list of { status, url, headers, body [, error, message] }; as many batches as the requests need */
 static int l_send(lua_State *L)
 {
@@ -129,15 +131,16 @@ static int l_send(lua_State *L)
             whole = each->len;
         }
         if (sent == first)
-            vm_raise(L, MG_E_ARGUMENT, "%s: a request may have %d kB at most, body and headers together", what,
-                     (MG_CHANNEL_RESULT - 256) >> 10);
+            vm_raise(L, MG_E_ARGUMENT, "%s: a request may have %d kB at most, body and headers together",
+                     what, (MG_CHANNEL_RESULT - 256) >> 10);
         mg_pack_int(batch, (int64_t)(sent - first));
         mg_pack_int(batch, concurrency);
         mg_pack_int(batch, (int64_t)max_bytes);
         mg_buf_put(batch, each->data, whole);
         vm_check(L, what, mg_buf_status(batch, &why), &why);
         each->len = 0;
-        enum mg_err err = vm->host.http(vm->host.context, (struct mg_span){batch->data, batch->len}, each, &why);
+        enum mg_err err =
+            vm->host.http(vm->host.context, (struct mg_span){batch->data, batch->len}, each, &why);
         vm_check(L, what, err, &why);
         struct mg_unpack in;
         mg_unpack_init(&in, each->data, each->len);

@@ -1,4 +1,5 @@
-/* Secrets of the organisation: moon.secrets (lua/moon/secrets.lua). Each is asked of the front when it is first read. */
+/* Secrets of the organisation: moon.secrets (lua/moon/secrets.lua). Each is asked of the front when it is
+ * first read. */
 #include "vm.h"
 
 /* get(name) -> text | nil */
