@@ -6,7 +6,7 @@
  * the last one falls out), so that the front knows when to attach the descriptor; should they ever
  * differ, the answer is MG_E_CONFLICT and the run comes again with it. The process ends when the
  * front does. */
-#include "process.h"
+#include "link.h"
 #include "scratch.h"
 
 #include "moongate/codec.h"
@@ -30,37 +30,11 @@
 
 enum {
     SQL_FOLDERS = 40, /* more than struct mg_files has mounts */
-    BUNDLES = 32,
     IDLE_MS = 1000,
-    BUNDLE_MAX = 64 << 20,
     FILE_MAX = 1 << 30,
     GZIP_MIN = 256,
     GZIP_HERE = 8 << 20, /* larger bodies are compressed on the way into their descriptor */
     KEEP_BYTES = 1 << 20,
-    EXIT_SANDBOX = 3,
-    EXIT_BROKEN = 4
-};
-
-struct bundle {
-    struct mg_hash code;
-    void *at;
-    size_t len;
-};
-
-struct worker {
-    int sock;
-    struct mg_channel channel;
-    struct mg_files files;
-    struct mg_files_usage usage;
-    int scratch;
-    struct stat scratch_seen;
-    struct mg_vm *vm;
-    struct bundle bundles[BUNDLES]; /* newest first */
-    size_t n_bundles;
-    char *request; /* MG_CHANNEL_REQUEST bytes */
-    uint64_t run, next_tag;
-    uint64_t generation; /* of the front's function values, as far as this worker knows */
-    struct mg_buf meta, gzip;
 };
 
 static const volatile bool *memory_flag;
@@ -101,20 +75,20 @@ static void host_give_up(void *context)
 }
 
 /* The link is the worker's reason to be: without it there is nobody to tell. */
-static _Noreturn void leave(int code)
+_Noreturn void link_leave(int code)
 {
     _exit(code);
 }
 
-static void send_or_leave(struct worker *w, const struct mg_msg *msg)
+void link_send(struct worker *w, const struct mg_msg *msg)
 {
     if (mg_msg_send_wait(w->sock, msg, NULL, 0, -1) != MG_OK)
-        leave(0);
+        link_leave(0);
 }
 
 /* Waits for one message; *fd is -1 when none came along. Runs that follow each other find the heap as large as the last
  * one left it (gdal_setup.c); who has nothing to do for a second gives back what is free of it. */
-static void receive(struct worker *w, struct mg_msg *msg, int *fd)
+void link_receive(struct worker *w, struct mg_msg *msg, int *fd)
 {
     for (int wait_ms = IDLE_MS;;) {
         int fds[MG_MSG_MAX_FDS];
@@ -128,25 +102,25 @@ static void receive(struct worker *w, struct mg_msg *msg, int *fd)
             continue;
         }
         if (code != MG_OK)
-            leave(code == MG_E_INVALID ? EXIT_BROKEN : 0);
+            link_leave(code == MG_E_INVALID ? EXIT_BROKEN : 0);
         *fd = n_fds ? fds[0] : -1;
         if (msg->type != MG_MSG_PING)
             return;
         msg->type = MG_MSG_PONG;
-        send_or_leave(w, msg);
+        link_send(w, msg);
     }
 }
 
 /* The answer to what the current run asked for. Anything else now is a front that has lost count.
  */
-static void receive_answer(struct worker *w, enum mg_msg_type type, uint64_t tag,
-                           struct mg_msg *msg, int *fd)
+void link_answer(struct worker *w, enum mg_msg_type type, uint64_t tag,
+                 struct mg_msg *msg, int *fd)
 {
-    receive(w, msg, fd);
+    link_receive(w, msg, fd);
     if (msg->type != type || msg->id != w->run || msg->tag != tag) {
         mg_log_error("worker: expected %s of run %llu, got %s", mg_msg_name(type),
                      (unsigned long long)w->run, mg_msg_name(msg->type));
-        leave(EXIT_BROKEN);
+        link_leave(EXIT_BROKEN);
     }
 }
 
@@ -167,229 +141,6 @@ static enum mg_err copy_memfd(int fd, uint64_t bytes, struct mg_buf *out, struct
     return mg_buf_status(out, err);
 }
 
-/* Appends `bytes` that the front put into the channel, or into a descriptor of its own. */
-static enum mg_err take_bytes(struct worker *w, int fd, uint64_t bytes, struct mg_buf *out, struct mg_errmsg *err)
-{
-    if (bytes > SIZE_MAX / 2 || (fd < 0 && bytes > MG_CHANNEL_REQUEST) || !mg_buf_room(out, bytes))
-        return mg_err_set(err, MG_E_NOMEM, "there is no memory for a result of %llu bytes", (unsigned long long)bytes);
-    if (fd < 0) {
-        mg_buf_put(out, w->channel.request, bytes);
-        return MG_OK;
-    }
-    for (uint64_t done = 0; done < bytes;) {
-        ssize_t n = pread(fd, out->data + out->len, bytes - done, (off_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return mg_err_set(err, MG_E_INTERNAL, "a result came cut short");
-        out->len += (size_t)n;
-        done += (uint64_t)n;
-    }
-    return MG_OK;
-}
-
-static enum mg_err call_message(struct worker *w, enum mg_msg_type type, const struct mg_run_request *request,
-                                struct mg_errmsg *err)
-{
-    struct mg_buf packed;
-    struct mg_msg msg;
-    mg_buf_init(&packed, MG_CHANNEL_RESULT);
-    mg_run_request_pack(request, &packed);
-    if (packed.failed) {
-        bool too_large = packed.over_limit;
-        mg_buf_fini(&packed);
-        return too_large ? mg_err_set(err, MG_E_ARGUMENT,
-                                      "the arguments of a run may have %d bytes at most",
-                                      (int)MG_CHANNEL_RESULT)
-                         : mg_err_set(err, MG_E_NOMEM, "out of memory");
-    }
-    memcpy(w->channel.result, packed.data, packed.len);
-    mg_msg_init(&msg, type);
-    msg.id = w->run;
-    msg.tag = ++w->next_tag;
-    msg.bytes = packed.len;
-    mg_buf_fini(&packed);
-    send_or_leave(w, &msg);
-    return MG_OK;
-}
-
-static enum mg_err take_child(struct worker *w, uint64_t *tag, struct mg_buf *result, struct mg_errmsg *err)
-{
-    struct mg_msg msg;
-    int fd;
-    receive(w, &msg, &fd);
-    if (msg.type != MG_MSG_CHILD || msg.id != w->run || (*tag && msg.tag != *tag))
-        leave(EXIT_BROKEN);
-    *tag = msg.tag;
-    enum mg_err code = msg.err == MG_OK ? take_bytes(w, fd, msg.bytes, result, err)
-                                        : mg_err_set(err, (enum mg_err)msg.err, "%s",
-                                                     msg.text[0] ? msg.text : "the other UDF gave no result");
-    if (fd >= 0)
-        close(fd);
-    return code;
-}
-
-static enum mg_err host_call(void *context, const struct mg_run_request *request,
-                             struct mg_buf *result, struct mg_errmsg *err)
-{
-    struct worker *w = context;
-    enum mg_err code = call_message(w, MG_MSG_CALL, request, err);
-    uint64_t tag = w->next_tag;
-    return code == MG_OK ? take_child(w, &tag, result, err) : code;
-}
-
-static enum mg_err host_start(void *context, const struct mg_run_request *request, uint64_t *tag,
-                              struct mg_errmsg *err)
-{
-    struct worker *w = context;
-    struct mg_msg msg;
-    int fd;
-    enum mg_err code = call_message(w, MG_MSG_START, request, err);
-    if (code != MG_OK)
-        return code;
-    *tag = w->next_tag;
-    receive_answer(w, MG_MSG_ACK, *tag, &msg, &fd);
-    return MG_OK;
-}
-
-static enum mg_err host_await(void *context, uint64_t *tag, struct mg_buf *result, struct mg_errmsg *err)
-{
-    struct worker *w = context;
-    struct mg_msg msg;
-    mg_msg_init(&msg, MG_MSG_AWAIT);
-    msg.id = w->run;
-    msg.tag = *tag;
-    send_or_leave(w, &msg);
-    return take_child(w, tag, result, err);
-}
-
-static void host_cancel(void *context, uint64_t tag)
-{
-    struct worker *w = context;
-    struct mg_msg msg;
-    mg_msg_init(&msg, MG_MSG_CANCEL);
-    msg.id = w->run;
-    msg.tag = tag;
-    send_or_leave(w, &msg);
-}
-
-static enum mg_err host_code(void *context, const char *name, struct mg_buf *bundle, char udf[128],
-                             struct mg_hash *code, struct mg_errmsg *err)
-{
-    struct worker *w = context;
-    struct mg_msg msg;
-    int fd;
-    mg_msg_init(&msg, MG_MSG_CODE);
-    if (strlen(name) >= sizeof msg.url)
-        return mg_err_set(err, MG_E_ARGUMENT, "a UDF's name may have %zu bytes at most", sizeof msg.url - 1);
-    msg.id = w->run;
-    msg.tag = ++w->next_tag;
-    memcpy(msg.url, name, strlen(name) + 1);
-    send_or_leave(w, &msg);
-    receive_answer(w, MG_MSG_CODED, w->next_tag, &msg, &fd);
-    enum mg_err status = (enum mg_err)msg.err;
-    if (status != MG_OK)
-        mg_err_set(err, status, "%s", msg.text);
-    else if (fd < 0 || msg.bytes > BUNDLE_MAX || !mg_hash_from_hex(mg_span(msg.text), code))
-        status = mg_err_set(err, MG_E_INTERNAL, "the code came malformed");
-    else
-        status = take_bytes(w, fd, msg.bytes, bundle, err);
-    snprintf(udf, 128, "%.127s", msg.url);
-    if (fd >= 0)
-        close(fd);
-    return status;
-}
-
-static int64_t until_us(uint32_t ms)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000 + t.tv_nsec / 1000 + (int64_t)ms * 1000;
-}
-
-static enum mg_err host_value_ask(void *context, const struct mg_value_ask *ask, struct mg_value_reply *reply,
-                                  struct mg_buf *entry, struct mg_errmsg *err)
-{
-    struct worker *w = context;
-    struct mg_buf packed;
-    struct mg_msg msg;
-    int fd;
-    mg_buf_init(&packed, MG_CHANNEL_RESULT);
-    mg_pack_bytes(&packed, ask->key.bytes, sizeof ask->key.bytes);
-    mg_pack_int(&packed, ask->max_age_s);
-    mg_pack_int(&packed, ask->stamp);
-    mg_pack_bool(&packed, ask->reset);
-    mg_pack_bool(&packed, ask->outside);
-    mg_pack_int(&packed, ask->made_s);
-    mg_pack_bytes(&packed, ask->deps.data, ask->deps.len);
-    enum mg_err code = mg_buf_status(&packed, err);
-    if (code != MG_OK) {
-        mg_buf_fini(&packed);
-        return code;
-    }
-    memcpy(w->channel.result, packed.data, packed.len);
-    mg_msg_init(&msg, MG_MSG_ASK);
-    msg.id = w->run;
-    msg.tag = ++w->next_tag;
-    msg.bytes = packed.len;
-    mg_buf_fini(&packed);
-    send_or_leave(w, &msg);
-    receive_answer(w, MG_MSG_VALUED, w->next_tag, &msg, &fd);
-    if (msg.status < 0 || msg.status >= MG_VALUE_STATE_COUNT)
-        leave(EXIT_BROKEN);
-    *reply = (struct mg_value_reply){.state = (enum mg_value_state)msg.status,
-                                     .stamp = (int64_t)msg.offset,
-                                     .made_s = msg.pid,
-                                     .until_us = until_us(msg.ms)};
-    if (reply->state == MG_VALUE_HIT)
-        code = take_bytes(w, fd, msg.bytes, entry, err);
-    if (fd >= 0)
-        close(fd);
-    return code;
-}
-
-static enum mg_err send_big(struct worker *w, struct mg_span body);
-
-static enum mg_err host_value_put(void *context, const struct mg_hash *key, bool stored, struct mg_span deps,
-                                  struct mg_span entry, struct mg_value_reply *reply)
-{
-    struct worker *w = context;
-    struct mg_buf packed;
-    struct mg_msg msg;
-    int fd;
-    bool big = false;
-    enum mg_err code = MG_OK;
-    mg_buf_init(&packed, MG_CHANNEL_RESULT);
-    *reply = (struct mg_value_reply){0};
-    for (;;) {
-        packed.len = 0;
-        packed.failed = packed.over_limit = false;
-        mg_pack_bytes(&packed, key->bytes, sizeof key->bytes);
-        mg_pack_bool(&packed, stored && code == MG_OK);
-        mg_pack_bytes(&packed, deps.data, stored && code == MG_OK ? deps.len : 0);
-        mg_pack_bytes(&packed, entry.data, stored && code == MG_OK && !big ? entry.len : 0);
-        if (!packed.failed)
-            break;
-        /* Too large for the channel: in a memfd; then what it depends on is too long a list, and the claim ends. */
-        if (big || send_big(w, entry) != MG_OK)
-            code = MG_E_TOO_LARGE;
-        big = true;
-    }
-    memcpy(w->channel.result, packed.data, packed.len);
-    mg_msg_init(&msg, MG_MSG_KEEP);
-    msg.id = w->run;
-    msg.tag = ++w->next_tag;
-    msg.bytes = packed.len;
-    msg.big = big && code == MG_OK;
-    mg_buf_fini(&packed);
-    send_or_leave(w, &msg);
-    receive_answer(w, MG_MSG_ACK, w->next_tag, &msg, &fd);
-    reply->stamp = (int64_t)msg.offset;
-    reply->until_us = until_us(msg.ms);
-    w->generation = msg.bytes;
-    return code;
-}
-
 static enum mg_err host_fetch(void *context, const char *url, uint64_t offset, uint64_t bytes,
                               int *fd, struct mg_errmsg *err)
 {
@@ -405,8 +156,8 @@ static enum mg_err host_fetch(void *context, const char *url, uint64_t offset, u
     msg.offset = offset;
     msg.bytes = bytes;
     memcpy(msg.url, url, strlen(url) + 1);
-    send_or_leave(w, &msg);
-    receive_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &got);
+    link_send(w, &msg);
+    link_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &got);
     if (msg.err != MG_OK) {
         if (got >= 0)
             close(got);
@@ -434,8 +185,8 @@ static enum mg_err host_secret(void *context, const char *name, struct mg_buf *o
     msg.id = w->run;
     msg.tag = ++w->next_tag;
     snprintf(msg.text, sizeof msg.text, "%s", name);
-    send_or_leave(w, &msg);
-    receive_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &fd);
+    link_send(w, &msg);
+    link_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &fd);
     enum mg_err code = (enum mg_err)msg.err;
     if (code == MG_OK || code == MG_E_NOT_FOUND)
         snprintf(version, 65, "%.64s", msg.text);
@@ -462,8 +213,8 @@ static enum mg_err host_http(void *context, struct mg_span requests, struct mg_b
     msg.id = w->run;
     msg.tag = ++w->next_tag;
     msg.bytes = requests.len;
-    send_or_leave(w, &msg);
-    receive_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &fd);
+    link_send(w, &msg);
+    link_answer(w, MG_MSG_FETCHED, w->next_tag, &msg, &fd);
     enum mg_err code = (enum mg_err)msg.err;
     if (code != MG_OK)
         mg_err_set(err, code, "%s", msg.text[0] ? msg.text : mg_err_text(code));
@@ -622,10 +373,10 @@ static enum mg_err send_body(struct worker *w, bool gzip, struct mg_run_result *
     mg_msg_init(&msg, MG_MSG_NEED);
     msg.id = w->run;
     msg.bytes = result->body.len;
-    send_or_leave(w, &msg);
-    receive_answer(w, MG_MSG_BIG, 0, &msg, &fd);
+    link_send(w, &msg);
+    link_answer(w, MG_MSG_BIG, 0, &msg, &fd);
     if (!mg_memfd_check(fd, result->body.len, false))
-        leave(EXIT_BROKEN);
+        link_leave(EXIT_BROKEN);
     enum mg_err code = fill(fd, gzip, result);
     if (code == MG_OK)
         code = mg_memfd_seal(fd, NULL);
@@ -633,7 +384,7 @@ static enum mg_err send_body(struct worker *w, bool gzip, struct mg_run_result *
     return code;
 }
 
-static enum mg_err send_big(struct worker *w, struct mg_span bytes)
+enum mg_err link_send_big(struct worker *w, struct mg_span bytes)
 {
     struct mg_run_result plain = {.body = bytes};
     return send_body(w, false, &plain);
@@ -681,7 +432,7 @@ static void send_result(struct worker *w, bool gzip, struct mg_run_result *resul
     msg.id = w->run;
     msg.big = big;
     msg.bytes = w->meta.len + (big ? 0 : result->body.len);
-    send_or_leave(w, &msg);
+    link_send(w, &msg);
     if (w->gzip.cap > KEEP_BYTES)
         mg_buf_fini(&w->gzip);
 }
@@ -694,7 +445,7 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
     w->run = msg->id;
     w->generation = msg->offset;
     if (msg->bytes > MG_CHANNEL_REQUEST)
-        leave(EXIT_BROKEN);
+        link_leave(EXIT_BROKEN);
     memcpy(w->request, w->channel.request, msg->bytes);
     if (mg_run_request_unpack((struct mg_span){w->request, msg->bytes}, &request) != MG_OK)
         fail(&result, MG_E_INTERNAL, "the request of the run came malformed to the worker");
@@ -719,7 +470,7 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
         close(fd);
     if (!scratch_tidy(w->scratch, &w->scratch_seen)) {
         mg_log_error("worker: the scratch folder cannot be emptied: %s", strerror(errno));
-        leave(EXIT_BROKEN);
+        link_leave(EXIT_BROKEN);
     }
     mg_vm_prepare(w->vm);
 }
@@ -795,8 +546,9 @@ static enum mg_err confine(struct worker *w, const struct worker_start *start, u
     setenv("CPL_TMPDIR", start->scratch_dir, 1);
 
     struct mg_vm_host host = {
-        .context = w, .call = host_call, .start = host_start, .await = host_await, .cancel = host_cancel,
-        .code = host_code, .value_ask = host_value_ask, .value_put = host_value_put, .generation = &w->generation, .fetch = host_fetch, .http = host_http, .secret = host_secret, .files = &w->files, .give_up = host_give_up};
+        .context = w, .fetch = host_fetch, .http = host_http, .secret = host_secret, .files = &w->files,
+        .give_up = host_give_up};
+    link_host_calls(w, &host);
     code = mg_vm_new(&host, &w->vm, err);
     if (code != MG_OK)
         return code;
@@ -849,9 +601,9 @@ int mg_worker_main(const struct worker_start *start)
     mg_msg_init(&msg, MG_MSG_READY);
     msg.layers = layers;
     msg.pid = getpid();
-    send_or_leave(&w, &msg);
+    link_send(&w, &msg);
     for (;;) {
-        receive(&w, &msg, &fd);
+        link_receive(&w, &msg, &fd);
         if (msg.type != MG_MSG_RUN) {
             mg_log_error("worker: got %s while idle", mg_msg_name(msg.type));
             return EXIT_BROKEN;
