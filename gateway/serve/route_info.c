@@ -48,8 +48,10 @@ static void metrics(struct mg_exchange *exchange)
 {
     struct mg_token account;
     struct mg_errmsg err = {0};
-    if (!exchange->request->from_loopback && !exchange->request->from_admin && mg_auth_bearer(exchange, &account, &err) != MG_OK) {
-        mg_reply_error(exchange, MG_E_UNAUTHORIZED, err.text, (struct mg_span){0});
+    if (!exchange->request->from_loopback && !exchange->request->from_admin &&
+        (mg_auth_bearer(exchange, &account, &err) != MG_OK || strcmp(account.org, "local") != 0)) {
+        mg_reply_error(exchange, MG_E_UNAUTHORIZED, err.text[0] ? err.text : mg_err_text(MG_E_UNAUTHORIZED),
+                       (struct mg_span){0});
         return;
     }
     size_t n;
