@@ -1,9 +1,9 @@
 /* The annotations of the Lua library as data.
  *
  * A block of lines that start with "---" describes the line behind it: `function moon.map(…)`, `M.at = …`,
- * `function methods.slope(raster, …)`. Tags are @class, @field, @param, @return, @type, @overload; all other lines are
- * text, and what stands between ```lua and ``` an example. The first block of a file is the module's. Whatever is not
- * annotated is not in the reference; a test holds it against the library as it runs. */
+ * `function methods.slope(raster, …)`. Tags are @class, @field, @param, @return, @type, @overload; other lines
+ * are text, and what stands between ```lua and ``` an example. The first block of a file is the module's.
+ * Whatever is not annotated is not in the reference; a test holds it against the library as it runs. */
 #include "moongate/reference.h"
 
 #include <dirent.h>
@@ -38,7 +38,8 @@ static void block_reset(struct block *b)
     json_decref(b->returns);
     json_decref(b->fields);
     free(b->type);
-    *b = (struct block){.examples = json_array(), .params = json_array(), .returns = json_array(), .fields = json_array()};
+    *b = (struct block){
+        .examples = json_array(), .params = json_array(), .returns = json_array(), .fields = json_array()};
     mg_buf_init(&b->doc, 0);
     mg_buf_init(&b->example, 0);
 }
@@ -98,7 +99,8 @@ static json_t *parameter_of(struct mg_span name, struct mg_span type, struct mg_
 {
     bool optional = name.len && name.data[name.len - 1] == '?';
     name.len -= optional;
-    return json_pack("{sosososb}", "name", text_of(name), "type", text_of(type), "doc", text_of(doc), "optional", optional);
+    return json_pack("{sosososb}", "name", text_of(name), "type", text_of(type), "doc", text_of(doc),
+                     "optional", optional);
 }
 
 /* "fun(a: number, b?: string): moon.Raster" into parameters and returns; `self` first is left out. */
@@ -119,7 +121,8 @@ static void read_fun(struct mg_span type, json_t *params, json_t *returns)
             if (part.len) {
                 mg_span_cut(&part, ':', &name);
                 if (!mg_span_is(trim(name), "self"))
-                    json_array_append_new(params, parameter_of(trim(name), part.data ? part : MG_SPAN("any"), MG_SPAN("")));
+                    json_array_append_new(
+                        params, parameter_of(trim(name), part.data ? part : MG_SPAN("any"), MG_SPAN("")));
             }
         }
     }
@@ -140,7 +143,8 @@ static void read_tag(struct block *b, struct mg_span text)
         struct mg_span type = cut_type(&rest);
         json_array_append_new(b->returns, json_pack("{soso}", "type", text_of(type), "doc", text_of(rest)));
     } else if (mg_span_is(tag, "@field")) {
-        struct mg_span name = rest.len && rest.data[0] == '[' ? cut_type(&rest) : cut_word(&rest), type = cut_type(&rest);
+        struct mg_span name = rest.len && rest.data[0] == '[' ? cut_type(&rest) : cut_word(&rest),
+                       type = cut_type(&rest);
         json_array_append_new(b->fields, parameter_of(name, type, rest));
     } else if (mg_span_is(tag, "@class")) {
         struct mg_span name = cut_word(&rest);
@@ -162,7 +166,8 @@ static void read_comment(struct block *b, struct mg_span line)
         text.data++, text.len--;
     if (mg_span_starts(text, "```")) {
         if (b->in_example)
-            json_array_append_new(b->examples, json_stringn(b->example.data ? b->example.data : "", b->example.len));
+            json_array_append_new(b->examples,
+                                  json_stringn(b->example.data ? b->example.data : "", b->example.len));
         b->in_example = !b->in_example;
         b->example.len = 0;
     } else if (b->in_example) {
@@ -176,7 +181,10 @@ static void read_comment(struct block *b, struct mg_span line)
     }
 }
 
-static json_t *doc_of(const struct block *b) { return text_of((struct mg_span){b->doc.data ? b->doc.data : "", b->doc.len}); }
+static json_t *doc_of(const struct block *b)
+{
+    return text_of((struct mg_span){b->doc.data ? b->doc.data : "", b->doc.len});
+}
 
 static size_t name_length(const char *text)
 {
@@ -184,7 +192,8 @@ static size_t name_length(const char *text)
 }
 
 /* The public name of what a line of code defines, and its parameters as they are written there. */
-static bool name_of(const struct file *f, const char *code, char *out, size_t size, const char **args, bool *method)
+static bool name_of(const struct file *f, const char *code, char *out, size_t size, const char **args,
+                    bool *method)
 {
     bool function = strncmp(code, "function ", 9) == 0;
     const char *at = code + (function ? 9 : 0);
@@ -209,7 +218,8 @@ static bool name_of(const struct file *f, const char *code, char *out, size_t si
         return true;
     }
     if (mg_span_is(head, "methods") || mg_span_is(head, "c.methods"))
-        class = f->methods[0] ? f->methods : "moon.Table"; /* a file without a class of its own adds to tables */
+        class =
+            f->methods[0] ? f->methods : "moon.Table"; /* a file without a class of its own adds to tables */
     for (size_t i = 0; i < f->n_locals; i++)
         if (mg_span_is(head, f->locals[i].variable))
             class = f->locals[i].class;
@@ -238,7 +248,8 @@ static json_t *signature_of(const char *name, const json_t *params)
     mg_buf_char(&text, '(');
     for (size_t i = 0; i < json_array_size(params); i++) {
         const json_t *p = json_array_get(params, i);
-        mg_buf_printf(&text, "%s%s%s", i ? ", " : "", mg_json_str(p, "name", ""), json_is_true(json_object_get(p, "optional")) ? "?" : "");
+        mg_buf_printf(&text, "%s%s%s", i ? ", " : "", mg_json_str(p, "name", ""),
+                      json_is_true(json_object_get(p, "optional")) ? "?" : "");
     }
     mg_buf_char(&text, ')');
     json_t *made = json_stringn(text.data ? text.data : "", text.len);
@@ -256,8 +267,8 @@ static void add_entry(struct file *f, struct block *b, const char *code)
     if (b->type)
         read_fun(mg_span(b->type), b->params, b->returns);
     bool callable = args || (b->type && strncmp(b->type, "fun(", 4) == 0);
-    json_t *entry = json_pack("{sssisosOsOsO}", "name", name, "line", f->line, "doc", doc_of(b), "parameters", b->params,
-                              "returns", b->returns, "examples", b->examples);
+    json_t *entry = json_pack("{sssisosOsOsO}", "name", name, "line", f->line, "doc", doc_of(b), "parameters",
+                              b->params, "returns", b->returns, "examples", b->examples);
     json_object_set_new(entry, "signature", callable ? signature_of(name, b->params) : json_string(name));
     if (!callable && b->type)
         json_object_set_new(entry, "type", json_string(b->type));
@@ -277,8 +288,8 @@ static void add_class(struct file *f, struct block *b, const char *code)
     if (json_array_size(b->fields) == 0 && !b->doc.len)
         return;
     json_array_append_new(f->classes, json_pack("{sssisosOsO}", "name", b->class, "line", f->line, "doc",
-                                                b->heading ? json_string("") : doc_of(b), "fields", b->fields, "examples",
-                                                b->examples));
+                                                b->heading ? json_string("") : doc_of(b), "fields", b->fields,
+                                                "examples", b->examples));
 }
 
 static void end_block(struct file *f, struct block *b, const char *code)
@@ -314,8 +325,8 @@ static void read_module(const char *file, const char *text, json_t *modules)
     struct mg_span rest = mg_span(text), line;
     char code[512];
     block_reset(&b);
-    f.module = json_pack("{ss%sssss[]sOsO}", "name", file, strlen(file) - 4, "file", file, "doc", "", "examples", "entries",
-                         f.entries, "classes", f.classes);
+    f.module = json_pack("{ss%sssss[]sOsO}", "name", file, strlen(file) - 4, "file", file, "doc", "",
+                         "examples", "entries", f.entries, "classes", f.classes);
     find_table(&f, text);
     while (mg_span_cut(&rest, '\n', &line)) {
         f.line++;
@@ -323,7 +334,8 @@ static void read_module(const char *file, const char *text, json_t *modules)
             read_comment(&b, line);
             continue;
         }
-        snprintf(code, sizeof code, "%.*s", (int)(line.len < 500 ? line.len : 500), line.data ? line.data : "");
+        snprintf(code, sizeof code, "%.*s", (int)(line.len < 500 ? line.len : 500),
+                 line.data ? line.data : "");
         end_block(&f, &b, code);
     }
     end_block(&f, &b, "");

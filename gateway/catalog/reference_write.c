@@ -8,22 +8,32 @@
 static const char head[] =
     "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" "
     "content=\"width=device-width,initial-scale=1\"><title>Moongate: the Lua library</title>\n<style>"
-    ":root{color-scheme:light dark;--ink:#1d2530;--dim:#5b6775;--line:#d8dee6;--paper:#fff;--soft:#f4f6f8;--link:#1f5fae}"
-    "@media(prefers-color-scheme:dark){:root{--ink:#dde4ec;--dim:#97a4b2;--line:#36404b;--paper:#14181d;--soft:#1d232a;--link:#7db4f5}}"
+    ":root{color-scheme:light "
+    "dark;--ink:#1d2530;--dim:#5b6775;--line:#d8dee6;--paper:#fff;--soft:#f4f6f8;--link:#1f5fae}"
+    "@media(prefers-color-scheme:dark){:root{--ink:#dde4ec;--dim:#97a4b2;--line:#36404b;--paper:#14181d;--"
+    "soft:#1d232a;--link:#7db4f5}}"
     "body{font:15px/1.55 system-ui,sans-serif;margin:0;color:var(--ink);background:var(--paper)}"
-    "nav{position:fixed;top:0;bottom:0;left:0;width:15rem;overflow:auto;padding:1rem;box-sizing:border-box;border-right:1px solid var(--line);font-size:13px}"
-    "nav b{display:block;margin:.8rem 0 .1rem}nav a{display:block;color:var(--dim);text-decoration:none;overflow-wrap:anywhere}nav a:hover{color:var(--link)}"
+    "nav{position:fixed;top:0;bottom:0;left:0;width:15rem;overflow:auto;padding:1rem;box-sizing:border-box;"
+    "border-right:1px solid var(--line);font-size:13px}"
+    "nav b{display:block;margin:.8rem 0 .1rem}nav "
+    "a{display:block;color:var(--dim);text-decoration:none;overflow-wrap:anywhere}nav "
+    "a:hover{color:var(--link)}"
     "main{margin-left:15rem;padding:1.5rem 2rem 4rem;max-width:56rem}h1{margin:0 0 .3rem;font-size:1.6rem}"
     "h2{margin:3rem 0 .5rem;padding-top:.5rem;border-top:1px solid var(--line);font-size:1.35rem}"
     "h3{margin:2rem 0 .3rem;font:600 15px ui-monospace,monospace}h3 a{color:inherit;text-decoration:none}"
-    "pre{background:var(--soft);border:1px solid var(--line);border-radius:6px;padding:.6rem .8rem;overflow-x:auto;font:13px/1.45 ui-monospace,monospace}"
+    "pre{background:var(--soft);border:1px solid var(--line);border-radius:6px;padding:.6rem "
+    ".8rem;overflow-x:auto;font:13px/1.45 ui-monospace,monospace}"
     "code{font:13px ui-monospace,monospace;background:var(--soft);border-radius:3px;padding:0 .2em}"
-    "table{border-collapse:collapse;margin:.4rem 0}td{padding:.15rem .8rem .15rem 0;vertical-align:top}td:first-child{white-space:nowrap}"
+    "table{border-collapse:collapse;margin:.4rem 0}td{padding:.15rem .8rem .15rem "
+    "0;vertical-align:top}td:first-child{white-space:nowrap}"
     "td i{color:var(--dim);font:13px ui-monospace,monospace}a{color:var(--link)}"
     "@media(max-width:700px){nav{position:static;width:auto;border:0}main{margin:0;padding:1rem}}"
     "</style></head><body>\n";
 
-static void put_html(struct mg_buf *out, const char *text) { mg_buf_html(out, text, strlen(text)); }
+static void put_html(struct mg_buf *out, const char *text)
+{
+    mg_buf_html(out, text, strlen(text));
+}
 
 /* Text with `code` in it, a paragraph for each that is set apart by an empty line. */
 static void put_doc(struct mg_buf *out, const char *text)
@@ -57,7 +67,8 @@ static void put_row(struct mg_buf *out, const json_t *p, const char *name)
     if (name) {
         mg_buf_str(out, "<code>");
         put_html(out, name);
-        mg_buf_str(out, json_is_true(json_object_get(p, "optional")) ? "?</code></td><td>" : "</code></td><td>");
+        mg_buf_str(out,
+                   json_is_true(json_object_get(p, "optional")) ? "?</code></td><td>" : "</code></td><td>");
     } else {
         mg_buf_str(out, "returns</td><td>");
     }
@@ -133,10 +144,12 @@ void mg_reference_html(const json_t *reference, struct mg_buf *out)
 {
     const json_t *modules = json_object_get(reference, "modules");
     mg_buf_put(out, head, sizeof head - 1);
-    mg_buf_str(out, "<nav><a href=\"/static/from-fused.html\">From Fused to Moongate</a><a href=\"/formats\">Formats</a>\n");
+    mg_buf_str(out, "<nav><a href=\"/static/from-fused.html\">From Fused to Moongate</a><a "
+                    "href=\"/formats\">Formats</a>\n");
     for (size_t i = 0; i < json_array_size(modules); i++) {
         const json_t *m = json_array_get(modules, i);
-        if (!json_array_size(json_object_get(m, "entries")) && !json_array_size(json_object_get(m, "classes")))
+        if (!json_array_size(json_object_get(m, "entries")) &&
+            !json_array_size(json_object_get(m, "classes")))
             continue;
         mg_buf_str(out, "<b>");
         put_html(out, mg_json_str(m, "name", ""));
@@ -144,7 +157,8 @@ void mg_reference_html(const json_t *reference, struct mg_buf *out)
         put_links(out, json_object_get(m, "entries"));
         put_links(out, json_object_get(m, "classes"));
     }
-    mg_buf_str(out, "</nav><main><h1>The Lua library</h1><p><code>local moon = require \"moon\"</code>; each example here is a "
+    mg_buf_str(out, "</nav><main><h1>The Lua library</h1><p><code>local moon = require \"moon\"</code>; each "
+                    "example here is a "
                     "test. In the terminal: <code>moongate docs NAME</code>.</p>\n");
     for (size_t i = 0; i < json_array_size(modules); i++) {
         const json_t *m = json_array_get(modules, i), *entries = json_object_get(m, "entries"),
@@ -181,8 +195,9 @@ static void text_rows(struct mg_buf *out, const json_t *list, const char *before
         const json_t *p = json_array_get(list, i);
         const char *doc = mg_json_str(p, "doc", "");
         mg_buf_printf(out, "  %s%s%s%s%s%s%s\n", before, mg_json_str(p, "name", ""),
-                      json_is_true(json_object_get(p, "optional")) ? "?" : "", json_object_get(p, "name") ? ": " : "",
-                      mg_json_str(p, "type", ""), *doc ? "  -- " : "", doc);
+                      json_is_true(json_object_get(p, "optional")) ? "?" : "",
+                      json_object_get(p, "name") ? ": " : "", mg_json_str(p, "type", ""), *doc ? "  -- " : "",
+                      doc);
     }
 }
 
@@ -209,7 +224,8 @@ static void text_one(struct mg_buf *out, const json_t *of)
     }
 }
 
-/* "map" and "Raster:slope" are enough for "moon.map" and "moon.Raster:slope", "slope" for a method; letter case is not needed. */
+/* "map" and "Raster:slope" are enough for "moon.map" and "moon.Raster:slope", "slope" for a method; letter
+ * case is not needed. */
 static bool is_named(const char *full, const char *name)
 {
     size_t n = strlen(full), len = strlen(name);
@@ -220,7 +236,8 @@ static bool is_named(const char *full, const char *name)
 static void collect(const json_t *list, const char **words, size_t *n, size_t max)
 {
     for (size_t i = 0; i < json_array_size(list) && *n + 1 < max; i++) {
-        const char *name = mg_json_str(json_array_get(list, i), "name", ""), *dot = strrchr(name, '.'), *colon = strrchr(name, ':');
+        const char *name = mg_json_str(json_array_get(list, i), "name", ""), *dot = strrchr(name, '.'),
+                   *colon = strrchr(name, ':');
         words[(*n)++] = name;
         words[(*n)++] = colon ? colon + 1 : dot ? dot + 1 : name;
     }
@@ -249,10 +266,12 @@ static size_t find_field(const json_t *classes, const char *name, struct mg_buf 
         for (size_t j = 0; j < json_array_size(fields); j++) {
             char full[256];
             const json_t *field = json_array_get(fields, j);
-            snprintf(full, sizeof full, "%s:%s", mg_json_str(class, "name", ""), mg_json_str(field, "name", ""));
+            snprintf(full, sizeof full, "%s:%s", mg_json_str(class, "name", ""),
+                     mg_json_str(field, "name", ""));
             if (!is_named(full, name))
                 continue;
-            mg_buf_printf(out, "%s%s\n  %s  %s\n", out->len ? "\n" : "", full, mg_json_str(field, "type", ""), mg_json_str(field, "doc", ""));
+            mg_buf_printf(out, "%s%s\n  %s  %s\n", out->len ? "\n" : "", full, mg_json_str(field, "type", ""),
+                          mg_json_str(field, "doc", ""));
             found++;
         }
     }
@@ -271,7 +290,8 @@ static void list_module(const json_t *m, struct mg_buf *out)
         }
 }
 
-enum mg_err mg_reference_text(const json_t *reference, const char *name, struct mg_buf *out, struct mg_errmsg *err)
+enum mg_err mg_reference_text(const json_t *reference, const char *name, struct mg_buf *out,
+                              struct mg_errmsg *err)
 {
     enum { MAX = 4096 };
     const json_t *modules = json_object_get(reference, "modules");
@@ -307,7 +327,8 @@ enum mg_err mg_reference_text(const json_t *reference, const char *name, struct 
     }
     const char *near = mg_nearest(mg_span(name), words, n);
     enum mg_err status = mg_err_set(err, MG_E_NOT_FOUND, "the library has no %.60s%s%s%s", name,
-                                    near ? "; did you mean " : "; `moongate docs` lists all", near ? near : "", near ? "?" : "");
+                                    near ? "; did you mean " : "; `moongate docs` lists all",
+                                    near ? near : "", near ? "?" : "");
     free(words);
     return status;
 }

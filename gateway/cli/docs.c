@@ -18,8 +18,9 @@ int mg_cmd_docs(int argc, char **argv)
     if (mg_config_parse(argc, argv, &config, &err) != MG_OK)
         return mg_cli_fail(2, &err);
     if (config.help)
-        return mg_cli_help(usage, "Lists the functions of the Lua library, or says all of one: `moongate docs map`,\n"
-                                  "`moongate docs Raster:slope`, `moongate docs raster`. --json: all of it, for editors.\n");
+        return mg_cli_help(
+            usage, "Lists the functions of the Lua library, or says all of one: `moongate docs map`,\n"
+                   "`moongate docs Raster:slope`, `moongate docs raster`. --json: all of it, for editors.\n");
     if (config.n_args > 1)
         return mg_cli_usage(usage, "one name at most");
     enum mg_err status = mg_share_find(&share, &err);

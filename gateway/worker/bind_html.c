@@ -1,7 +1,8 @@
 /* What pages need of C: text escaped for HTML, bytes as base64 for `data:` addresses. */
 #include "vm.h"
 
-/* escape(text) -> text in which & < > " ' stand as entities: safe as content and inside of a quoted attribute */
+/* escape(text) -> text in which & < > " ' stand as entities: safe as content and inside of a quoted attribute
+ */
 static int l_escape(lua_State *L)
 {
     size_t len;
@@ -27,7 +28,8 @@ static int l_base64(lua_State *L)
         vm_raise(L, MG_E_UDF_MEMORY, "html: %zu bytes of text do not fit into memory", bytes);
     for (size_t i = 0; i < len; i += 3) {
         size_t left = len - i;
-        uint32_t group = (uint32_t)in[i] << 16 | (uint32_t)(left > 1 ? in[i + 1] : 0) << 8 | (left > 2 ? in[i + 2] : 0);
+        uint32_t group =
+            (uint32_t)in[i] << 16 | (uint32_t)(left > 1 ? in[i + 1] : 0) << 8 | (left > 2 ? in[i + 2] : 0);
         *to++ = digits[group >> 18];
         *to++ = digits[group >> 12 & 63];
         *to++ = left > 1 ? digits[group >> 6 & 63] : '=';

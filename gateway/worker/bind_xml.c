@@ -1,8 +1,9 @@
 /* moon.xml: a document as Lua tables, read by Expat, which is strict and bounds what entities may become.
  *
- * An element is a table { name, attributes, text, [1..n] = its elements }; `text` is all character data directly
- * inside of it. A Lua error (no memory) would unwind Expat's frames, so no callback calls Lua: they only write events into
- * a buffer (base/pack), of which the tables are made afterwards. Cost: one pass over the text, one over the events. */
+ * An element is a table { name, attributes, text, [1..n] = its elements }; `text` is all character data
+ * directly inside of it. A Lua error (no memory) would unwind Expat's frames, so no callback calls Lua: they
+ * only write events into a buffer (base/pack), of which the tables are made afterwards. Cost: one pass over
+ * the text, one over the events. */
 #include "vm.h"
 
 #include "moongate/pack.h"
@@ -61,8 +62,8 @@ static void XMLCALL on_text(void *context, const XML_Char *text, int len)
 }
 
 /* What a document type would bring (entities, files) has no use here, and is how documents attack. */
-static void XMLCALL on_doctype(void *context, const XML_Char *name, const XML_Char *system, const XML_Char *pub,
-                               int internal)
+static void XMLCALL on_doctype(void *context, const XML_Char *name, const XML_Char *system,
+                               const XML_Char *pub, int internal)
 {
     (void)name, (void)system, (void)pub;
     if (internal)
@@ -83,7 +84,8 @@ static void read_events(lua_State *L, const char *text, size_t len, struct mg_bu
     enum XML_Status status = XML_Parse(e.parser, text, (int)len, 1);
     struct mg_errmsg why = {""};
     if (status != XML_STATUS_OK)
-        mg_err_set(&why, MG_E_ARGUMENT, "line %lu, column %lu: %s", (unsigned long)XML_GetCurrentLineNumber(e.parser),
+        mg_err_set(&why, MG_E_ARGUMENT, "line %lu, column %lu: %s",
+                   (unsigned long)XML_GetCurrentLineNumber(e.parser),
                    (unsigned long)XML_GetCurrentColumnNumber(e.parser) + 1,
                    e.refused ? e.refused : XML_ErrorString(XML_GetErrorCode(e.parser)));
     XML_ParserFree(e.parser);
@@ -91,7 +93,10 @@ static void read_events(lua_State *L, const char *text, size_t len, struct mg_bu
         vm_raise(L, MG_E_ARGUMENT, "xml.parse: %s", why.text);
 }
 
-static void push_span(lua_State *L, struct mg_span s) { lua_pushlstring(L, s.data ? s.data : "", s.len); }
+static void push_span(lua_State *L, struct mg_span s)
+{
+    lua_pushlstring(L, s.data ? s.data : "", s.len);
+}
 
 /* Character data of the open element whose pieces lie at `pieces` on the stack (nil: none yet). */
 static void add_text(lua_State *L, int pieces, struct mg_span piece)

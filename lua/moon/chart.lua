@@ -1,5 +1,5 @@
---- Charts as SVG: `moon.chart`, and `t:chart` of a table. They fit to light and dark pages, and each mark says its values
---- to the pointer.
+--- Charts as SVG: `moon.chart`, and `t:chart` of a table. They fit to light and dark pages, and each mark says its
+--- values to the pointer.
 ---
 --- ```lua
 --- local t = moon.table { { city = "Olinda", people = 390 }, { city = "Recife", people = 1650 } }
@@ -620,9 +620,10 @@ end
 
 --- A chart of a table, or of a list of rows: "bar", "line", "scatter" or "histogram".
 ---
---- `x` and `y` are columns; a list of columns in `y`, or the column `by`, make several series (bars beside each other, or on
---- each other with `stack`). On the x axis of lines and scatters numbers are numbers, texts such as "2024-02-29" times, other texts names.
---- A histogram needs `x` alone, and takes `bins`. Rows without a value leave a gap.
+--- `x` and `y` are columns; a list of columns in `y`, or the column `by`, make several series (bars beside each
+--- other, or on each other with `stack`). On the x axis of lines and scatters numbers are numbers, texts such as
+--- "2024-02-29" times, other texts names. A histogram needs `x` alone, and takes `bins`. Rows without a value leave a
+--- gap.
 ---
 --- ```lua
 --- local rows = moon.range(24, function(i) return { time = moon.time.format(i * 3600), warm = 15 + i % 5, cold = i % 7 } end)

@@ -34,9 +34,9 @@ local function with_geometry(rows)
   return out
 end
 
---- Anything that has a place as a table with geometry: a geometry or bounds (one row), a tile `{ z, x, y }`, GeoJSON (text or decoded), WKT, a list
---- of any of these, rows with lng and lat (lon, longitude, x …) or with a geometry as text, a raster (a point for each pixel that has data), a
---- table (as it is).
+--- Anything that has a place as a table with geometry: a geometry or bounds (one row), a tile `{ z, x, y }`, GeoJSON
+--- (text or decoded), WKT, a list of any of these, rows with lng and lat (lon, longitude, x …) or with a geometry as
+--- text, a raster (a point for each pixel that has data), a table (as it is).
 ---
 --- ```lua
 --- assert(moon.to_table("POINT (1 2)"):rows()[1].geometry.x == 1)
@@ -80,8 +80,8 @@ function moon.to_table(value)
   return moon.table(#plain > 0 and with_geometry(plain) or rows)
 end
 
---- The tiles that cover the bounds, as a table of z, x, y and their polygons: of one `zoom`, or of the zoom at which about
---- `target_num_tiles` (1) cover them. With `clip` the polygons are cut at the bounds.
+--- The tiles that cover the bounds, as a table of z, x, y and their polygons: of one `zoom`, or of the zoom at which
+--- about `target_num_tiles` (1) cover them. With `clip` the polygons are cut at the bounds.
 ---
 --- ```lua
 --- local t = moon.get_tiles(moon.bounds(-35, -9, -34, -8), { target_num_tiles = 16 })
@@ -111,8 +111,9 @@ function moon.get_tiles(bounds, options)
   return moon.table(rows, { columns = { "z", "x", "y", "geometry" } })
 end
 
---- A raster as a picture of four bands: its first band through a colour map from `min` to `max` (its own unless given), three or four bands as they are,
---- stretched to `min` .. `max`. Clear where `mask` is 0 or has no data; `opacity` (1) is that of the rest.
+--- A raster as a picture of four bands: its first band through a colour map from `min` to `max` (its own unless
+--- given), three or four bands as they are, stretched to `min` .. `max`. Clear where `mask` is 0 or has no data;
+--- `opacity` (1) is that of the rest.
 ---
 --- ```lua
 --- local dem = moon.read_raster("fd://olinda_dem_utm25s.tif", nil, { size = 64 })

@@ -224,8 +224,9 @@ local function fill(template, values)
   return markup(table.concat(out))
 end
 
---- A template for each item of a list, one after the other. The template is text, whose names are fields of the item (`{{value}}` is an
---- item that is no table, `{{index}}` its number), or a function `(item, index)` that gives markup or text.
+--- A template for each item of a list, one after the other. The template is text, whose names are fields of the item
+--- (`{{value}}` is an item that is no table, `{{index}}` its number), or a function `(item, index)` that gives markup
+--- or text.
 ---
 --- ```lua
 --- local list = moon.html.each({ "a", "<b>" }, "<li>{{index}} {{value}}</li>")
@@ -273,7 +274,8 @@ function M.escape(text)
   return escape(tostring(text))
 end
 
---- The markup of any value as a page shows it: text is escaped, a table is a table, a raster a picture, a list its items.
+--- The markup of any value as a page shows it: text is escaped, a table is a table, a raster a picture, a list its
+--- items.
 ---
 --- ```lua
 --- assert(tostring(moon.html.of({ "a", 1 })) == "a1")
@@ -282,9 +284,10 @@ end
 ---@return moon.Html
 function M.of(value) return markup(put(value)) end
 
---- Fills `{{name}}` and `{{row.name}}` of a template from `values`: text is escaped for where it stands (text, a quoted attribute, an
---- address, a script), a table is a table, a raster a picture, a list its items, markup is put in as it is. Where nothing
---- can be made safe (an attribute without quotes, `onclick`, `style`) the template is refused. A UDF may return the result.
+--- Fills `{{name}}` and `{{row.name}}` of a template from `values`: text is escaped for where it stands (text, a
+--- quoted attribute, an address, a script), a table is a table, a raster a picture, a list its items, markup is put
+--- in as it is. Where nothing can be made safe (an attribute without quotes, `onclick`, `style`) the template is
+--- refused. A UDF may return the result.
 ---
 --- ```lua
 --- local safe = moon.html('<a href="{{url}}" title="{{t}}">x</a>', { url = "javascript:alert(1)", t = '"><script>' })

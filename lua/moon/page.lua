@@ -71,9 +71,9 @@ local function item_of(item, options, out)
   end
 end
 
---- A whole page of the items of the list: text is a paragraph (a line that starts with "# " a heading), a chart a picture, a table a
---- table that a click sorts (the first `rows`, 1,000), a raster or animation a picture, a geometry a drawing, a plain table by name a list of
---- terms, `moon.html` is put in as it is. All text is escaped.
+--- A whole page of the items of the list: text is a paragraph (a line that starts with "# " a heading), a chart a
+--- picture, a table a table that a click sorts (the first `rows`, 1,000), a raster or animation a picture, a geometry
+--- a drawing, a plain table by name a list of terms, `moon.html` is put in as it is. All text is escaped.
 ---
 --- ```lua
 --- local t = moon.table { { admin1 = "Pernambuco", places = 12 }, { admin1 = "Paraíba", places = 9 } }
@@ -82,7 +82,8 @@ end
 --- assert(page:find("<title>Places by region: &lt;BR&gt;</title>", 1, true))
 --- ```
 ---
---- `lang` is the language of the page (en), `description` what search engines read, `style` CSS that is added, which must not end its element.
+--- `lang` is the language of the page (en), `description` what search engines read, `style` CSS that is added, which
+--- must not end its element.
 ---@param options { title?: string, lang?: string, description?: string, rows?: integer, style?: string, [integer]: any }
 ---@return string html
 function moon.page(options)

@@ -104,11 +104,13 @@ function M.body(options)
   return body
 end
 
---- The items that a search finds, at most `limit` (100), page after page. `url` is the catalogue's (`…/search` is put on it).
+--- The items that a search finds, at most `limit` (100), page after page. `url` is the catalogue's (`…/search` is put
+--- on it).
 ---
---- `collections` is a name or a list; `bounds` or `intersects` (a geometry) the place; `time` a time, a day, a month, or `{ from, to }` with nil-like `".."` for an open
---- end; `query` and `filter` (CQL2) conditions; `sort` a field, `"-properties.datetime"` descending. `transport` is a function that gets
---- `{ method, url, json }` and gives the decoded answer; `moon.http` unless given.
+--- `collections` is a name or a list; `bounds` or `intersects` (a geometry) the place; `time` a time, a day, a month,
+--- or `{ from, to }` with nil-like `".."` for an open end; `query` and `filter` (CQL2) conditions; `sort` a field,
+--- `"-properties.datetime"` descending. `transport` is a function that gets `{ method, url, json }` and gives the
+--- decoded answer; `moon.http` unless given.
 ---
 --- ```lua
 --- local asked = 0
@@ -165,7 +167,8 @@ function M.assets(items, name)
   return list
 end
 
---- The items as a table: `id`, `collection`, `datetime`, the plain properties, `geometry`; and the columns `asset_NAME` of the assets that are named.
+--- The items as a table: `id`, `collection`, `datetime`, the plain properties, `geometry`; and the columns
+--- `asset_NAME` of the assets that are named.
 ---
 --- ```lua
 --- local items = { { id = "a", properties = { ["eo:cloud_cover"] = 3 }, geometry = { type = "Point", coordinates = { 1, 2 } } } }

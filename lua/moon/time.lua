@@ -1,5 +1,5 @@
---- Dates and times: `moon.time`. A time is a number, seconds since 1970 in UTC (days have 86,400, as in Unix), so that it can be
---- compared, subtracted and be a parameter; functions that take a time take ISO 8601 text as well.
+--- Dates and times: `moon.time`. A time is a number, seconds since 1970 in UTC (days have 86,400, as in Unix), so
+--- that it can be compared, subtracted and be a parameter; functions that take a time take ISO 8601 text as well.
 ---
 --- ```lua
 --- local t = moon.time.parse("2024-02-29T12:00:00+02:00")
@@ -84,7 +84,8 @@ local function seconds_of(what, t)
   return seconds
 end
 
---- Seconds since 1970 of ISO 8601 text: a year, month, day, or a time with or without a zone (UTC where there is none).
+--- Seconds since 1970 of ISO 8601 text: a year, month, day, or a time with or without a zone (UTC where there is
+--- none).
 ---
 --- ```lua
 --- assert(moon.time.parse("1970-01-02") == 86400)
@@ -135,8 +136,8 @@ local codes = {
   ["%"] = function() return "%" end,
 }
 
---- A time as text, UTC: ISO 8601 (with milliseconds where there are some), or by a pattern of %Y %y %m %d %e %H %M %S %f
---- (milliseconds) %j %u %B %b %A %a %F (%Y-%m-%d) %T (%H:%M:%S) %%.
+--- A time as text, UTC: ISO 8601 (with milliseconds where there are some), or by a pattern of %Y %y %m %d %e %H %M %S
+--- %f (milliseconds) %j %u %B %b %A %a %F (%Y-%m-%d) %T (%H:%M:%S) %%.
 ---
 --- ```lua
 --- assert(moon.time.format(0) == "1970-01-01T00:00:00Z" and moon.time.format(0.25) == "1970-01-01T00:00:00.250Z")
@@ -169,8 +170,8 @@ local function unit_of(what, unit)
   return name
 end
 
---- A time moved by `n` units: second (the default), minute, hour, day, week, month, year. A month or year ends on the last day
---- where the day is not there.
+--- A time moved by `n` units: second (the default), minute, hour, day, week, month, year. A month or year ends on the
+--- last day where the day is not there.
 ---
 --- ```lua
 --- assert(moon.time.add("2024-02-29", -1, "year") == moon.time.parse("2023-02-28"))

@@ -44,7 +44,8 @@ local function search(what, element, path, first)
   return found
 end
 
---- The elements at a path of names: `*` is any name, `**` any number of elements between. A name without a prefix fits with any.
+--- The elements at a path of names: `*` is any name, `**` any number of elements between. A name without a prefix
+--- fits with any.
 ---
 --- ```lua
 --- local doc = moon.xml.parse("<a><b><c>1</c></b><c>2</c></a>")
