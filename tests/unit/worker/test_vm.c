@@ -372,6 +372,12 @@ static void test_compiled(void **state)
     r = harness_run(&h);
     if (!contains(r->log, "map: Test.lua:3 could not be compiled"))
         fail_msg("a word to the author: \"%.*s\"", (int)r->log.len, r->log.data);
+    snprintf(body, sizeof body, map, "local f = function() return red end\nreturn f()");
+    snprintf(code, sizeof code, UDF("%s"), body);
+    harness_code(&h, code);
+    r = harness_run(&h);
+    if (!contains(r->log, "it makes a closure"))
+        fail_msg("the reason of a trace that ends: \"%.*s\"", (int)r->log.len, r->log.data);
 }
 
 static void test_deps(void **state)
