@@ -85,7 +85,7 @@ void mg_pool_secret_locked(struct mg_broker *broker, struct worker *worker, cons
     if (reply.err == MG_OK)
         reply.err = mg_memfd_of("secret", (struct mg_span){value.data, value.len}, &fd, &err);
     reply.bytes = fd >= 0 ? value.len : 0;
-    snprintf(reply.text, sizeof reply.text, "%s",
+    snprintf(reply.text, sizeof reply.text, "%.*s", (int)sizeof reply.text - 1,
              reply.err == MG_OK || reply.err == MG_E_NOT_FOUND ? version : err.text);
     if (worker->sock < 0 || mg_msg_send(worker->sock, &reply, &fd, fd >= 0) != MG_OK)
         mg_pool_lose_locked(broker, worker);

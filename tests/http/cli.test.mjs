@@ -38,7 +38,7 @@ const rows = [
   [["run", "World_Places", "--bounds", "8,47,9"], 1, /^$/, /bounds/, "run with bounds that are none"],
   [["run", "Landsat_NDVI", "--tile", "12/1651/9999"], 1, /^$/, /below 2\^z/, "run of a tile out of range"],
   [["run", "Hello", "--format", "png"], 1, /^$/, /html/, "run in a format that cannot hold the value"],
-  [["list"], 0, /^NAME.*\nHello .*example/, /^$/, "list"],
+  [["list"], 0, /^NAME.*\n(.*\n)*Hello .*example/, /^$/, "list"],
   [["token"], 2, /^$/, /create NAME/, "token without a verb"],
   [["token", "create", "Hello", "--expires", "soon"], 2, /^$/, /30d, 12h or 90s/, "a duration that is none"],
   [["token", "revoke", "nonsense"], 1, /^$/, /no such token/, "a token that is not there"],

@@ -67,7 +67,7 @@ static void on_told(void *context, struct mg_answer *answer, bool shared)
     pthread_mutex_unlock(&told_lock);
 }
 
-static int told_count(struct told *told)
+static inline int told_count(struct told *told)
 {
     pthread_mutex_lock(&told_lock);
     int count = told->count;
