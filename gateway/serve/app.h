@@ -113,6 +113,8 @@ void mg_route_ogc(struct mg_exchange *exchange, const struct mg_route_match *mat
 void mg_route_formats(struct mg_exchange *exchange); /* route_formats.c */
 
 /* auth.c: whom a request is from, and the UDF that a token in the URL names (a new reference in exchange->udf). */
+/* The public UDF of that name, in exchange->udf, and whose it is in exchange->org. */
+MG_MUST_CHECK enum mg_err mg_auth_public(struct mg_exchange *exchange, struct mg_span name, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, struct mg_errmsg *err);
 MG_MUST_CHECK enum mg_err mg_auth_bearer(struct mg_exchange *exchange, struct mg_token *account,
                                          struct mg_errmsg *err);

@@ -20,7 +20,7 @@ enum mg_err mg_auth_bearer(struct mg_exchange *exchange, struct mg_token *accoun
     return status;
 }
 
-static enum mg_err find_public(struct mg_exchange *exchange, struct mg_span name, struct mg_errmsg *err)
+enum mg_err mg_auth_public(struct mg_exchange *exchange, struct mg_span name, struct mg_errmsg *err)
 {
     exchange->udf = mg_catalog_find_public(exchange->app->engine->catalog, name);
     if (exchange->udf) {
@@ -45,7 +45,7 @@ enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, s
         token = mg_span(decoded);
     }
     if (mg_span_starts(token, "UDF_")) {
-        enum mg_err none = find_public(exchange, (struct mg_span){token.data + 4, token.len - 4}, err);
+        enum mg_err none = mg_auth_public(exchange, (struct mg_span){token.data + 4, token.len - 4}, err);
         exchange->owner = none == MG_OK && bearer && strcmp(account.org, exchange->org) == 0;
         return none;
     }

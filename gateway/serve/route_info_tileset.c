@@ -294,7 +294,7 @@ void mg_tileset_ask(struct mg_exchange *exchange, mg_tileset_then_f *then)
     struct asked *asked = malloc(sizeof *asked);
     MG_ASSERT(asked);
     *asked = (struct asked){exchange, then};
-    struct mg_ask ask = {.org = "local", .udf = udf, .mode = MG_RUN_ANSWER, .given = query.given, .n_given = query.n,
+    struct mg_ask ask = {.org = exchange->org, .udf = udf, .mode = MG_RUN_ANSWER, .given = query.given, .n_given = query.n,
                          .has_tile = true, .z = tile.z, .x = tile.x, .y = tile.y, .tile_size = 256,
                          .formats = MG_SPAN("mvt"), .max_age_s = -1};
     struct mg_buf no_options;

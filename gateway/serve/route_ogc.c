@@ -374,11 +374,8 @@ void mg_route_ogc(struct mg_exchange *exchange, const struct mg_route_match *mat
     } else if (at.of_collection) {
         char name[128];
         bool named = mg_decode_segment(at.rest[1], name, sizeof name);
-        if (!at.one && named) {
-            exchange->udf = mg_catalog_find(exchange->app->engine->catalog, mg_span(name));
-            if (exchange->udf && !exchange->udf->is_public)
-                mg_udf_unref(&exchange->udf);
-        }
+        if (!at.one && named)
+            named = mg_auth_public(exchange, mg_span(name), NULL) == MG_OK;
         if (!named || !exchange->udf || strcmp(exchange->udf->name, name) != 0)
             not_found(exchange, "there is no collection of that name");
         else if (at.n == 2)
