@@ -102,7 +102,11 @@ test("a state that a newer version wrote is refused, and left as it is", async (
   assert.equal(await server.stop({ keep: true }), 0);
   const bytes = readFileSync(file), name = Buffer.from("version");
   let records = 0;
-  for (let at = bytes.indexOf(name); at >= 0; at = bytes.indexOf(name, at + 1), records++) bytes[at + name.length + 1] = 99;
+  for (let at = bytes.indexOf(name); at >= 0; at = bytes.indexOf(name, at + 1))
+    if (bytes[at + name.length] !== "s".charCodeAt(0)) { // "versions" is a database
+      bytes[at + name.length + 1] = 99;
+      records++;
+    }
   assert.ok(records > 0, "the version record was found");
   writeFileSync(file, bytes);
   const newer = cli(["serve", dir, "--no-examples", "--listen", "127.0.0.1:0", "--data", server.data], { env: { HOME: server.home } });
