@@ -40,38 +40,32 @@ static int64_t now_ms(void)
     return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
 }
 
-static void on_answer(void *context, const struct mg_remote_answer *answer)
+/* What became of a request, with its descriptor when there is one. */
+static void tell_front(struct fetcher *fetcher, uint64_t id, uint64_t tag, enum mg_err err, uint64_t bytes,
+                       const char *text, int fd)
 {
-    struct fetcher *fetcher = context;
     struct mg_msg msg;
     mg_msg_init(&msg, MG_MSG_FETCHED);
-    msg.id = answer->id;
-    msg.tag = answer->tag;
-    msg.err = answer->err;
-    msg.bytes = answer->received;
-    snprintf(msg.text, sizeof msg.text, "%s", answer->text ? answer->text : "");
+    msg.id = id;
+    msg.tag = tag;
+    msg.err = err;
+    msg.bytes = bytes;
+    snprintf(msg.text, sizeof msg.text, "%s", text ? text : "");
     if (fetcher->front < 0)
         return;
-    enum mg_err e = mg_msg_send_wait(fetcher->front, &msg, &answer->fd, answer->fd >= 0 ? 1 : 0, SEND_MS);
+    enum mg_err e = mg_msg_send_wait(fetcher->front, &msg, &fd, fd >= 0 ? 1 : 0, SEND_MS);
     if (e)
         mg_log_warn("an answer does not reach the front: %s", mg_err_text(e));
 }
 
-static void on_batch(void *context, const struct mg_batch_answer *answer)
+static void on_answer(void *context, const struct mg_remote_answer *a)
 {
-    struct fetcher *fetcher = context;
-    struct mg_msg msg;
-    mg_msg_init(&msg, MG_MSG_FETCHED);
-    msg.id = answer->id;
-    msg.tag = answer->tag;
-    msg.err = answer->err;
-    msg.bytes = answer->bytes;
-    snprintf(msg.text, sizeof msg.text, "%s", answer->text ? answer->text : "");
-    if (fetcher->front < 0)
-        return;
-    enum mg_err e = mg_msg_send_wait(fetcher->front, &msg, &answer->fd, answer->fd >= 0 ? 1 : 0, SEND_MS);
-    if (e)
-        mg_log_warn("an answer does not reach the front: %s", mg_err_text(e));
+    tell_front(context, a->id, a->tag, a->err, a->received, a->text, a->fd);
+}
+
+static void on_batch(void *context, const struct mg_batch_answer *a)
+{
+    tell_front(context, a->id, a->tag, a->err, a->bytes, a->text, a->fd);
 }
 
 static void set_front(struct fetcher *fetcher, int fd)

@@ -212,7 +212,7 @@ const truth = (dir, n) => JSON.parse(readFileSync(join(dir, `${n}.json.truth`), 
 
 for (const format of Object.keys(READERS))
   test(`tables: ${format}`, async (t) => {
-    if (!existsSync(join(tables, `1.${format}`))) return t.skip("this build has no such format");
+    assert.ok(existsSync(join(tables, `1.${format}`)), `the program wrote no ${format}`);
     for (let n = 0; n < cases; n++) {
       const file = join(tables, `${n}.${format}`);
       if ((SLOW.has(format) && !slowly(n)) || !existsSync(file)) continue;
@@ -345,7 +345,7 @@ for (const [format, [read, compare, slow]] of Object.entries(PICTURES))
       tally(format, known.sample, known.holes ? "some" : "none");
       n++;
     }
-    if (!n) t.skip("this build has no such format");
+    assert.ok(n > 0, `the program wrote no ${format}`);
   });
 
 test("each format has been read", (t) => {
