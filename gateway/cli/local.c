@@ -2,6 +2,7 @@
 #include "local.h"
 
 #include "moongate/fetch.h"
+#include "moongate/front.h"
 #include "moongate/msg.h"
 #include "moongate/worker.h"
 
@@ -86,13 +87,17 @@ enum mg_err mg_local_open(const struct mg_config *config, const char *what, unsi
         status = mg_data_dir(config, out->data_dir, sizeof out->data_dir, err);
     if (!status)
         status = find_udf(what, &share, &out->udf, err);
+    if (!status)
+        out->uids = mg_uids_choose(out->data_dir);
     struct mg_zygote_config zygote_config = {.data_dir = out->data_dir, .lua_dir = share.lua, .example_dir = share.data,
-                                             .mounts = config->mount, .data_bytes = (size_t)config->worker_memory << 20,
+                                             .mounts = config->mount, .base_uid = out->uids.workers,
+                                             .data_bytes = (size_t)config->worker_memory << 20,
                                              .quota_bytes = (uint64_t)config->quota << 20};
     struct mg_fetch_config fetch_config = {.data_dir = out->data_dir, .ca_file = config->egress_ca,
                                            .allow = config->allow_egress[0] ? config->allow_egress : NULL,
                                            .deny = config->deny_egress[0] ? config->deny_egress : NULL,
-                                           .max_bytes = 2ull << 30, .timeout_s = 300, .revalidate_s = 60};
+                                           .max_bytes = 2ull << 30, .timeout_s = 300, .revalidate_s = 60,
+                                           .uid = out->uids.fetcher, .gid = out->uids.fetcher};
     struct mg_engine_config engine_config = {.data_dir = out->data_dir, .example_dir = share.data, .mounts = config->mount,
                                              .workers = workers, .wall_ms = config->timeout * 1000,
                                              .cpu_ms = config->cpu_timeout * 1000,
@@ -124,6 +129,8 @@ enum mg_err mg_local_open(const struct mg_config *config, const char *what, unsi
 void mg_local_close(struct mg_local *local)
 {
     mg_engine_close(&local->engine);
+    if (local->uids.front)
+        mg_front_give(local->data_dir, local->uids.front, local->uids.front);
     stop_helper(&local->zygote);
     stop_helper(&local->fetcher);
     mg_udf_unref(&local->udf);

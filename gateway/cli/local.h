@@ -5,6 +5,8 @@
 #include "moongate/config.h"
 #include "moongate/engine.h"
 
+#include "uids.h"
+
 #include <sys/types.h>
 
 struct mg_local_helper {
@@ -17,6 +19,7 @@ struct mg_local {
     struct mg_hash library;
     char data_dir[1024];
     struct mg_local_helper zygote, fetcher;
+    struct mg_uids uids;
 };
 /* `what`: an example, a UDF in the current folder, or a path. `config` stays until close. On failure too: close. */
 MG_MUST_CHECK enum mg_err mg_local_open(const struct mg_config *config, const char *what, unsigned workers,

@@ -10,6 +10,7 @@
 
 #include "cli.h"
 #include "share.h"
+#include "uids.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -23,9 +24,6 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* Started as root, each process group receives a uid of its own, from the range that Debian leaves for local use. */
-enum { UID_FRONT = 61184, UID_FETCHER = 61185, UID_WORKERS = 61200 };
 
 /* Splits "ADDR:PORT" or "[v6]:PORT", binds and listens; `url` receives what clients would type. */
 static enum mg_err listen_on(const char *address, const char *scheme, int *out, char *url, size_t size,
@@ -124,28 +122,6 @@ static void write_credentials(const char *base_url, const char *data_dir)
         waitpid(child, NULL, 0);
 }
 
-/* Whether an unprivileged user can reach what the server needs: not where "/" or a folder above the data is closed to
- * all but root, as in some containers. */
-static bool may_give_up_root(const char *data_dir)
-{
-    if (geteuid() != 0)
-        return false;
-    chmod(data_dir, 0711); /* others may pass, not look */
-    pid_t child = fork();
-    if (child == 0) {
-        bool reached = setresgid(UID_FRONT, UID_FRONT, UID_FRONT) == 0 && setresuid(UID_FRONT, UID_FRONT, UID_FRONT) == 0 &&
-                       access(data_dir, X_OK) == 0 && access("/usr/share", X_OK) == 0;
-        _exit(reached ? 0 : 1);
-    }
-    int status = 1;
-    if (child > 0)
-        waitpid(child, &status, 0);
-    if (status != 0)
-        mg_log_warn("staying root: an unprivileged user cannot reach %s (a folder above it is closed, or no uid can be "
-                    "changed here); the sandbox of the workers holds all the same", data_dir);
-    return status == 0;
-}
-
 static void start_log(const struct mg_config *config)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug"};
@@ -192,7 +168,10 @@ static enum mg_err serve(const struct mg_config *config, int *code, struct mg_er
     }
     const char *base = config->public_url ? config->public_url : url;
     write_credentials(base, data_dir);
-    bool root = may_give_up_root(data_dir);
+    struct mg_uids uids = mg_uids_choose(data_dir);
+    if (geteuid() == 0 && !uids.front)
+        mg_log_warn("staying root: an unprivileged user cannot reach %s (a folder above it is closed, or no uid can be "
+                    "changed here); the sandbox of the workers holds all the same", data_dir);
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     unsigned workers = config->workers ? (unsigned)config->workers : (unsigned)(cores > 0 ? cores : 1);
     struct mg_front_config front = {
@@ -209,18 +188,18 @@ static enum mg_err serve(const struct mg_config *config, int *code, struct mg_er
         .base_url = base, .listen_url = url, .tls_url = tls_url, .web_dir = share.web, .udf_dir = config->no_examples ? NULL : share.udfs,
         .dirs = inputs.dirs, .files = inputs.files, .access_log = config->access_log,
         .quiet = isatty(STDERR_FILENO), .json = config->json,
-        .uid = root ? UID_FRONT : 0, .gid = root ? UID_FRONT : 0,
+        .uid = uids.front, .gid = uids.front,
         .announced = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0),
     };
     struct mg_zygote_config zygote = {.data_dir = data_dir, .lua_dir = share.lua, .example_dir = share.data,
-                                      .mounts = inputs.mounts, .base_uid = root ? UID_WORKERS : 0,
+                                      .mounts = inputs.mounts, .base_uid = uids.workers,
                                       .data_bytes = (size_t)config->worker_memory << 20,
                                       .quota_bytes = (uint64_t)config->quota << 20};
     struct mg_fetch_config fetch = {.data_dir = data_dir, .ca_file = config->egress_ca,
                                     .allow = config->allow_egress[0] ? config->allow_egress : NULL,
                                     .deny = config->deny_egress[0] ? config->deny_egress : NULL,
                                     .max_bytes = 2ull << 30, .timeout_s = 300, .revalidate_s = 60,
-                                    .uid = root ? UID_FETCHER : 0, .gid = root ? UID_FETCHER : 0};
+                                    .uid = uids.fetcher, .gid = uids.fetcher};
     struct mg_child children[] = {
         {MG_CHILD_ZYGOTE, "zygote", mg_zygote_main, &zygote},
         {MG_CHILD_FETCHER, "fetcher", mg_fetcher_main, &fetch},

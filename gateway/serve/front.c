@@ -32,20 +32,25 @@ static int give(const char *path, const struct stat *st, int type, struct FTW *a
     return 0;
 }
 
-/* Started as root: what the front keeps becomes its own, and the rest of root's rights is given up. */
-static enum mg_err become(const struct mg_front_config *config, struct mg_errmsg *err)
+void mg_front_give(const char *data_dir, unsigned uid, unsigned gid)
 {
     static const char *const parts[] = {"state", "cache", "server.key"};
-    const char *data_dir = config->engine.data_dir;
-    if (!config->uid || geteuid() != 0)
-        return MG_OK;
-    new_uid = config->uid;
-    new_gid = config->gid;
+    new_uid = uid;
+    new_gid = gid;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         char path[1100];
         snprintf(path, sizeof path, "%s/%s", data_dir, parts[i]);
         nftw(path, give, 16, FTW_PHYS);
     }
+}
+
+/* Started as root: what the front keeps becomes its own, and the rest of root's rights is given up. */
+static enum mg_err become(const struct mg_front_config *config, struct mg_errmsg *err)
+{
+    const char *data_dir = config->engine.data_dir;
+    if (!config->uid || geteuid() != 0)
+        return MG_OK;
+    mg_front_give(data_dir, config->uid, config->gid);
     if (setgroups(0, NULL) || setresgid(new_gid, new_gid, new_gid) || setresuid(new_uid, new_uid, new_uid)) {
         return mg_err_set(err, MG_E_FORBIDDEN, "the front cannot become uid %u: %s", config->uid, strerror(errno));
     }

@@ -28,6 +28,10 @@ struct mg_front_config {
 /* A child of the master (mg_child_main_f); context is struct mg_front_config. */
 int mg_front_main(int control, void *config);
 
+/* As root: what the front keeps in `data_dir` (state, cache, key) becomes `uid`'s, so that a server may go on with what
+ * a command wrote. */
+void mg_front_give(const char *data_dir, unsigned uid, unsigned gid);
+
 /* One run without HTTP, for `moongate run`: waits for the answer. Returns new (mg_answer_unref). `detail` gets the
  * list of a 422. */
 struct mg_answer *mg_run_wait(struct mg_engine *engine, const struct mg_ask *ask, struct mg_buf *detail);

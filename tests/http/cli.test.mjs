@@ -84,6 +84,28 @@ test("run -o writes a file", () => {
   assert.deepEqual([PNG.sync.read(readFileSync(file)).width, run(["run", "Hello", "-o", "/nonexistent/x"]).code], [256, 1]);
 });
 
+test("run beside a server of the same data: it may write what the server may, and leaves nothing that the server cannot read", async () => {
+  writeUdf(work, "Keeps", `local moon = require "moon"
+local kept = moon.cache(function(n) return { n = n } end, { path = "kept" })
+return moon.udf(function() moon.files.write("fd://note.txt", "x") return kept(1) end, {})`);
+  const server = await serve([join(work, "Keeps")], { data: folder() });
+  try {
+    const owners = () => ["state", "cache", "cache/db", "cache/db/data.mdb", "orgs/local/cache", "orgs/local/fd", "orgs/local/layers"]
+      .map((name) => statSync(join(server.data, name)).uid);
+    await request(server, { path: `/${server.udfs.Keeps}`, headers: server.bearer() }); // a worker makes the folders
+    const before = owners();
+    for (let i = 0; i < 2; i++) {
+      const got = run(["run", "Keeps", "--data", server.data]);
+      assert.deepEqual([got.code, got.out, got.err], [0, '{"n":1}', ""]);
+    }
+    assert.deepEqual(owners(), before);
+    for (const name of ["fd/note.txt", "cache/kept"])
+      assert.equal(statSync(join(server.data, "orgs/local", name)).uid, before[4], name);
+  } finally {
+    await server.stop();
+  }
+});
+
 test("doctor says that this machine can serve", () => {
   const { code, json } = run(["doctor", "--json"]);
   assert.equal(code, 0);
