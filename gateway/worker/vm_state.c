@@ -174,6 +174,13 @@ static int l_open(lua_State *L)
     return luaL_error(L, "no group %s", name);
 }
 
+/* inner.load(name): runs a module that no name of moon leads to. */
+static int l_load_module(lua_State *L)
+{
+    vm_load_module(L, luaL_checkstring(L, 1));
+    return 0;
+}
+
 /* inner.ffi() -> the FFI, for the library's own loops */
 static int l_ffi(lua_State *L)
 {
@@ -423,7 +430,7 @@ static int open_state(lua_State *L)
     lua_getglobal(L, "loadstring");
     lua_setfield(L, -2, "loadstring");
     static const luaL_Reg inner[] = {
-        {"open", l_open}, {"ffi", l_ffi}, {"jit_util", l_jit_util}, {NULL, NULL}};
+        {"open", l_open}, {"load", l_load_module}, {"ffi", l_ffi}, {"jit_util", l_jit_util}, {NULL, NULL}};
     luaL_register(L, NULL, inner);
     lua_setfield(L, LUA_REGISTRYINDEX, "moon.inner");
     restrict_environment(L);

@@ -239,3 +239,18 @@ function moon.range(n, fn)
   end
   return list
 end
+
+-- A loop whose trace ended this often has run some 20,000 times, and LuaJIT is about to give it up.
+local aborts_to_tell, most_told = 8, 3
+local aborts, told = nil, 0
+
+--- Hears of each trace (jit.attach): an author is told of hot loops that stay interpreted. It costs nothing where none ends.
+function inner.on_trace(what, _, func, pc, why)
+  if what ~= "abort" or told >= most_told then return end
+  aborts = aborts or {}
+  aborts[func] = (aborts[func] or 0) + 1
+  if aborts[func] ~= aborts_to_tell then return end
+  if not inner.tell_abort then inner.load "compiled" end
+  if inner.tell_abort(func, pc, why) then told = told + 1 end
+end
+inner.jit.attach(inner.on_trace, "trace")

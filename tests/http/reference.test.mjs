@@ -106,7 +106,7 @@ test("a trace that ends is explained by the numbers of the installed LuaJIT", ()
   const version = readdirSync("/usr/share").find((name) => name.startsWith("luajit-2.1"));
   const vmdef = readFileSync(`/usr/share/${version}/jit/vmdef.lua`, "utf8");
   const theirs = [...vmdef.match(/traceerr = \{\n(?:\[0\]=)?([^]*?)\n\}/)[1].matchAll(/"(.*)",?/g)].map(([, text]) => text);
-  const ours = [...readFileSync(join(root, "lua/moon/raster.lua"), "utf8").matchAll(/^ {2}\[(\d+)\] = ".*", -- (.*)$/gm)];
+  const ours = [...readFileSync(join(root, "lua/moon/compiled.lua"), "utf8").matchAll(/^ {2}\[(\d+)\] = ".*", -- (.*)$/gm)];
   assert.ok(ours.length >= 10);
   for (const [, number, text] of ours) assert.equal(text, theirs[number], `number ${number}`);
 });

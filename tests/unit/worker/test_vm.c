@@ -378,6 +378,18 @@ static void test_compiled(void **state)
     r = harness_run(&h);
     if (!contains(r->log, "it makes a closure"))
         fail_msg("the reason of a trace that ends: \"%.*s\"", (int)r->log.len, r->log.data);
+    /* Outside of map a loop is told when LuaJIT is about to give it up, and once. */
+    harness_code(&h, UDF("local s = 0\nfor i = 1, 2e5 do\nlocal f = function() return i end s = s + f()\nend\n"
+                         "return 'x'"));
+    r = harness_run(&h);
+    if (!contains(r->log, "a hot loop could not be compiled") || !contains(r->log, "it makes a closure") ||
+        !contains(r->log, "Test.lua:"))
+        fail_msg("a word about a loop: \"%.*s\"", (int)r->log.len, r->log.data);
+    harness_code(&h, UDF("local s, t = 0, {} for i = 1, 2e5 do t[i % 10] = i for k, v in ipairs(t) do s = s + v end "
+                         "s = s + #tostring(i) end return 'x'"));
+    r = harness_run(&h);
+    if (r->log.len)
+        fail_msg("nothing about what is compiled: \"%.*s\"", (int)r->log.len, r->log.data);
 }
 
 static void test_deps(void **state)
