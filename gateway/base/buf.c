@@ -181,6 +181,33 @@ static inline size_t plain_prefix(const char *text, size_t len)
     return not_plain(word) ? i : len;
 }
 
+bool mg_utf8_valid(struct mg_span text)
+{
+    const unsigned char *at = (const unsigned char *)text.data, *end = at + text.len;
+    uint64_t high = 0, word;
+    /* Nearly all text is ASCII: the last word may overlap the one before it. */
+    for (; text.len >= 8 && at + 8 < end; at += 8) {
+        memcpy(&word, at, 8);
+        high |= word;
+    }
+    if (text.len >= 8) {
+        memcpy(&word, end - 8, 8);
+        high |= word;
+        at = end;
+    }
+    for (; at < end; at++)
+        high |= *at;
+    if (!(high & 0x8080808080808080u))
+        return true;
+    for (at = (const unsigned char *)text.data; at < end;) {
+        size_t n = *at < 0x80 ? 1 : utf8_len(at, (size_t)(end - at));
+        if (!n)
+            return false;
+        at += n;
+    }
+    return true;
+}
+
 void mg_buf_json_string(struct mg_buf *buf, const char *text, size_t len)
 {
     const unsigned char *at = (const unsigned char *)text, *end = at + len, *run = at;

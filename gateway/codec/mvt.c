@@ -43,6 +43,7 @@ struct work {
     struct mg_cursor **cursors; /* one a column, of the batch at hand */
     size_t batch;               /* SIZE_MAX: none */
     uint32_t *keys;             /* of each column; UINT32_MAX: none yet */
+    struct mvt_column *columns;
     uint32_t *tags;
     int id_column;
     int extent;
@@ -54,6 +55,7 @@ struct work {
         uint32_t order;      /* row of the table: the place in the layer */
         uint32_t rank;
         bool point;
+        double x, y; /* of a point, in units of the tile */
     } * candidates;
     size_t n, cap, n_points;
     int64_t kept;
@@ -65,6 +67,7 @@ static void work_fini(struct work *w)
         mg_cursor_close(&w->cursors[c]);
     free(w->cursors);
     free(w->keys);
+    free(w->columns);
     free(w->tags);
     free(w->candidates);
     mvt_work_fini(&w->geometry);
@@ -75,6 +78,7 @@ static void forget_keys(struct work *w)
 {
     for (int64_t c = 0; c < w->table->schema.n_children; c++)
         w->keys[c] = UINT32_MAX;
+    memset(w->columns, 0, (size_t)w->table->schema.n_children * sizeof *w->columns);
 }
 
 static int find_id(const struct mg_table *table)
@@ -108,8 +112,9 @@ static enum mg_err work_init(struct work *w, const struct mg_table *table,
                           "a tile of more than 4 billion rows: read less by bounds");
     w->cursors = calloc(columns, sizeof *w->cursors);
     w->keys = malloc(columns * sizeof *w->keys);
+    w->columns = malloc(columns * sizeof *w->columns);
     w->tags = malloc(2 * columns * sizeof *w->tags);
-    if (!w->cursors || !w->keys || !w->tags)
+    if (!w->cursors || !w->keys || !w->columns || !w->tags)
         return mg_err_set(err, MG_E_NOMEM, "out of memory for a tile");
     forget_keys(w);
     return mvt_space_init(&w->space, table->crs, *job->tile, w->extent,
@@ -180,6 +185,22 @@ static uint32_t rank_of(const struct mvt_space *space, const struct mg_bounds *b
     return class << 26 | (uint32_t)(hash >> 38);
 }
 
+/* In a pass of its own: no point waits for the one before it. */
+static void project_points(struct work *w)
+{
+    double turn = w->space.kind == MVT_OTHER ? 0 : mvt_space_turn(&w->space);
+    for (size_t i = 0; i < w->n; i++) {
+        struct candidate *c = &w->candidates[i];
+        if (!c->point)
+            continue;
+        if (c->x > w->space.cull.xmax)
+            c->x -= turn;
+        else if (c->x < w->space.cull.xmin)
+            c->x += turn;
+        mvt_project_point(&w->space, &c->x, &c->y);
+    }
+}
+
 static enum mg_err find_candidates(struct work *w, struct mg_errmsg *err)
 {
     uint32_t order = 0;
@@ -198,9 +219,11 @@ static enum mg_err find_candidates(struct work *w, struct mg_errmsg *err)
             bool point = wkb.len == 21;
             w->n_points += point;
             w->candidates[w->n++] = (struct candidate){
-                .batch = (uint32_t)b, .row = (uint32_t)row, .order = order, .point = point};
+                .batch = (uint32_t)b, .row = (uint32_t)row, .order = order, .point = point,
+                .x = box.xmin, .y = box.ymin};
         }
     }
+    project_points(w);
     return MG_OK;
 }
 
@@ -264,7 +287,7 @@ static size_t make_tags(struct work *w, int64_t row, bool *has_id, uint64_t *id)
         if (w->keys[c] == UINT32_MAX)
             w->keys[c] = mvt_layer_key(&w->layer, mg_span(w->table->schema.children[c]->name));
         w->tags[n++] = w->keys[c];
-        w->tags[n++] = mvt_layer_value(&w->layer, &cell);
+        w->tags[n++] = mvt_layer_value(&w->layer, &w->columns[c], &cell);
     }
     return n;
 }
@@ -289,18 +312,10 @@ static void add_feature(struct work *w, const struct candidate *c)
 }
 
 /* The quick way of most features. False when it is outside. */
-static bool make_point(struct work *w, const struct mg_bounds *box, int32_t xy[2])
+static bool make_point(struct work *w, const struct candidate *c, int32_t xy[2])
 {
-    double x = box->xmin, y = box->ymin;
+    double x = c->x, y = c->y;
     struct mvt_commands *out = &w->geometry.out[1];
-    double turn = w->space.kind == MVT_LNGLAT ? 360 : 2 * MG_MERC_MAX;
-    if (w->space.kind != MVT_OTHER) {
-        if (x > w->space.cull.xmax)
-            x -= turn;
-        else if (x < w->space.cull.xmin)
-            x += turn;
-    }
-    mvt_project(&w->space, &x, &y, 1);
     if (!(x >= w->space.lo && x <= w->space.hi && y >= w->space.lo && y <= w->space.hi))
         return false;
     xy[0] = mvt_round(x);
@@ -342,18 +357,18 @@ static enum mg_err encode_rows(struct work *w, struct pixels *pixels, bool *fits
     *fits = true;
     for (size_t i = 0; i < w->n && misfits < MAX_MISFITS; i++) {
         const struct candidate *c = &w->candidates[i];
-        struct mg_bounds box;
         int32_t xy[2];
         enum mg_err e = use_batch(w, c->batch, err);
         if (e)
             return e;
-        struct mg_span wkb = geometry_of(w, c->row);
-        if (!box_of(wkb, &box))
-            continue;
         if (c->point) {
-            if (!make_point(w, &box, xy) || (pixels && !take_pixel(pixels, xy)))
+            if (!make_point(w, c, xy) || (pixels && !take_pixel(pixels, xy)))
                 continue;
         } else {
+            struct mg_bounds box;
+            struct mg_span wkb = geometry_of(w, c->row);
+            if (!box_of(wkb, &box))
+                continue;
             mvt_geometry(&w->space, wkb, &box, &w->geometry);
         }
         struct mvt_mark mark = mvt_layer_mark(&w->layer);
@@ -402,8 +417,10 @@ static enum mg_err make_layer(struct work *w, int buffer, struct mg_errmsg *err)
 {
     bool fits = false;
     enum mg_err e = find_candidates(w, err);
-    if (!e && w->n_points * MIN_FEATURE_BYTES <= w->max_bytes)
+    if (!e && w->n_points * MIN_FEATURE_BYTES <= w->max_bytes) {
+        mvt_layer_expect(&w->layer, w->n, w->max_bytes);
         e = encode_rows(w, NULL, &fits, err);
+    }
     if (!e && fits)
         w->n = (size_t)w->kept;
     if (!e && !fits)

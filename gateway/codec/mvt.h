@@ -14,8 +14,9 @@ struct mvt_space {
     struct mg_bounds cull;          /* the clip box in the table's CRS */
     bool turns; /* longitudes repeat: what crosses the antimeridian is drawn on both sides */
     double sx, ox, sy, oy; /* x = sx * source + ox; MVT_LNGLAT: y = sy * log term + oy */
-    /* Tile y by latitude as a polynomial in Newton's form; degree 0: too coarse here, use the
+    /* Tile y by latitude: from the table of low zooms, as a polynomial in Newton's form, or (degree 0) by the
      * formula. */
+    bool by_table;
     int degree;
     double node[MVT_MAX_DEGREE + 1], coef[MVT_MAX_DEGREE + 1], lat0, lat1;
     double lo, hi; /* clip box in tile units */
@@ -68,6 +69,7 @@ bool mvt_space_turns(const struct mvt_space *space, const struct mg_bounds *boun
 bool mvt_boxes_meet(const struct mg_bounds *a, const struct mg_bounds *b, double shift);
 /* To tile units, in place. */
 void mvt_project(const struct mvt_space *space, double *x, double *y, size_t n);
+void mvt_project_point(const struct mvt_space *space, double *x, double *y);
 /* Whether the rings, one behind the other from `at`, are simple, do not meet, and holes lie inside.
  */
 bool mvt_rings_valid(struct mvt_work *work, const int32_t *at, const uint32_t *ends,
@@ -84,7 +86,13 @@ bool mvt_grow(void **at, size_t *cap, size_t need, size_t size);
 
 /* One layer as it grows. */
 struct mvt_value {
-    uint32_t hash, at, len; /* its bytes in `values_out`, with tag and length */
+    uint32_t hash, at, len; /* its bytes in `values_out`, with tag and length; hash 0: in no slot */
+};
+/* How one column's values are numbered. A value that stood there before gets its number again; where nearly
+ * all are new, most are not looked for: a layer's values may repeat, and to look costs more than to write. */
+struct mvt_column {
+    uint32_t seen;
+    uint8_t fresh; /* up by one for each new one, down for each that stood there */
 };
 struct mvt_feature {
     uint32_t row, at, len;
@@ -98,15 +106,17 @@ struct mvt_layer {
     struct mvt_value *values;
     size_t n_values, values_cap;
     uint64_t *slots; /* open addressing; 0: free, else hash in the upper half and index + 1 */
-    size_t n_slots;
+    size_t n_slots, n_slotted;
     struct mg_buf values_out; /* as they go into the tile */
     bool no_memory;
 };
 void mvt_layer_init(struct mvt_layer *layer);
 void mvt_layer_fini(struct mvt_layer *layer);
+/* Room for so many features of at most `max_bytes` together; a guess, which costs nothing when it is wrong. */
+void mvt_layer_expect(struct mvt_layer *layer, size_t features, size_t max_bytes);
 uint32_t mvt_layer_key(struct mvt_layer *layer, struct mg_span name);
-/* Index of the cell's value; the cell is not null. */
-uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell);
+/* Index of the cell's value; the cell is not null. `column` begins as zero. */
+uint32_t mvt_layer_value(struct mvt_layer *layer, struct mvt_column *column, const struct mg_cell *cell);
 void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id,
                        const uint32_t *tags, size_t n_tags, int type,
                        const struct mvt_commands *geometry);

@@ -1,9 +1,9 @@
 /* MVT 2.1 layers as protocol buffer bytes (github.com/mapbox/vector-tile-spec, 4.1 to 4.4).
  *
- * Features are written as they come; keys and values are numbered once for a layer by open
- * addressing over hashes of type and bytes. Marks make the last features undoable: values leave the
- * hash table in the reverse order in which they came, which linear probing allows. Cost: about 20
- * ns a value, 1 ns a byte. */
+ * Features are written as they come; keys are numbered once for a layer, and so are values, by open
+ * addressing over hashes of type and bytes, but for columns whose values are nearly all different.
+ * Marks make the last features undoable: values leave the hash table in the reverse order in which
+ * they came, which linear probing allows. Cost: about 20 ns a value, 1 ns a byte. */
 #include "mvt.h"
 
 #include "moongate/json.h"
@@ -54,6 +54,15 @@ void mvt_layer_fini(struct mvt_layer *layer)
     free(layer->list);
     free(layer->values);
     free(layer->slots);
+}
+
+void mvt_layer_expect(struct mvt_layer *layer, size_t features, size_t max_bytes)
+{
+    enum { USUAL_BYTES = 32 };
+    size_t bytes = features * USUAL_BYTES;
+    if (mvt_grow((void **)&layer->list, &layer->list_cap, features, sizeof *layer->list) &&
+        mvt_grow((void **)&layer->values, &layer->values_cap, features, sizeof *layer->values))
+        mg_buf_room(&layer->features, bytes < max_bytes ? bytes : max_bytes);
 }
 
 static void put_bytes_field(struct mg_buf *out, int field, const char *data, size_t len)
@@ -108,6 +117,8 @@ static bool rehash(struct mvt_layer *layer)
         return false;
     for (size_t i = 0; i < layer->n_values; i++) {
         size_t at = layer->values[i].hash & (n - 1);
+        if (!layer->values[i].hash)
+            continue;
         while (slots[at])
             at = (at + 1) & (n - 1);
         slots[at] = (uint64_t)layer->values[i].hash << 32 | (i + 1);
@@ -118,45 +129,72 @@ static bool rehash(struct mvt_layer *layer)
     return true;
 }
 
-/* The number of a value whose bytes in the tile are head and data. */
-static uint32_t intern(struct mvt_layer *layer, uint32_t hash, const char *head, size_t n_head,
-                       const char *data, size_t len)
+/* Room for one more value of so many bytes at the end of values_out; NULL: no memory. */
+static inline char *value_room(struct mvt_layer *layer, size_t bytes)
 {
-    if (layer->n_values * 2 >= layer->n_slots && !rehash(layer)) {
+    char *room = mg_buf_spare(&layer->values_out, bytes);
+    if (!room)
+        room = mg_buf_room(&layer->values_out, bytes);
+    if (!room || layer->values_out.len + bytes > UINT32_MAX ||
+        (layer->n_values == layer->values_cap &&
+         !mvt_grow((void **)&layer->values, &layer->values_cap, layer->n_values + 1, sizeof *layer->values))) {
+        layer->no_memory = true;
+        return NULL;
+    }
+    return room;
+}
+
+static inline uint32_t add_value(struct mvt_layer *layer, uint32_t hash, size_t bytes)
+{
+    layer->values[layer->n_values] = (struct mvt_value){hash, (uint32_t)layer->values_out.len, (uint32_t)bytes};
+    mg_buf_added(&layer->values_out, bytes);
+    return (uint32_t)layer->n_values++;
+}
+
+/* Whether a value of the column is to be looked for: always, until most were new; then one in eight, so that
+ * a column that begins to repeat itself is found out. */
+static inline bool is_sought(struct mvt_column *column)
+{
+    enum { SURE = 128 };
+    return column->fresh < SURE || ++column->seen * 0x9E3779B9u >> 29 == 0;
+}
+
+/* The number of the value whose `all` bytes have been written behind values_out: that of the same one
+ * before it, or a new one. */
+static uint32_t number_of(struct mvt_layer *layer, struct mvt_column *column, uint32_t hash, size_t all)
+{
+    enum { BACK = 8 };
+    hash |= 1; /* 0 is for those in no slot */
+    if (layer->n_slotted * 2 >= layer->n_slots && !rehash(layer)) {
         layer->no_memory = true;
         return 0;
     }
-    size_t slot = hash & (layer->n_slots - 1), all = n_head + len;
+    const char *bytes = layer->values_out.data;
+    size_t slot = hash & (layer->n_slots - 1);
     for (; layer->slots[slot]; slot = (slot + 1) & (layer->n_slots - 1)) {
         uint32_t index = (uint32_t)layer->slots[slot] - 1;
         const struct mvt_value *value = &layer->values[index];
-        if (layer->slots[slot] >> 32 != hash || value->len != all)
-            continue;
-        const char *at = layer->values_out.data + value->at;
-        if (memcmp(at, head, n_head) == 0 && (len == 0 || memcmp(at + n_head, data, len) == 0))
+        if (layer->slots[slot] >> 32 == hash && value->len == all &&
+            memcmp(bytes + value->at, bytes + layer->values_out.len, all) == 0) {
+            column->fresh = column->fresh > BACK ? column->fresh - BACK : 0;
+            layer->values_out.data[layer->values_out.len] = '\0';
             return index;
+        }
     }
-    char *room = mg_buf_room(&layer->values_out, all);
-    if (!room || layer->values_out.len + all > UINT32_MAX ||
-        !mvt_grow((void **)&layer->values, &layer->values_cap, layer->n_values + 1,
-                  sizeof *layer->values)) {
-        layer->no_memory = true;
-        return 0;
-    }
-    layer->values[layer->n_values] =
-        (struct mvt_value){hash, (uint32_t)layer->values_out.len, (uint32_t)all};
-    memcpy(room, head, n_head);
-    if (len)
-        memcpy(room + n_head, data, len);
-    mg_buf_added(&layer->values_out, all);
-    layer->slots[slot] = (uint64_t)hash << 32 | ++layer->n_values;
-    return (uint32_t)layer->n_values - 1;
+    column->fresh += column->fresh < UINT8_MAX;
+    layer->slots[slot] = (uint64_t)hash << 32 | (layer->n_values + 1);
+    layer->n_slotted++;
+    return add_value(layer, hash, all);
 }
 
 /* A number: tag is the field of Tile.Value (3 double, 5 uint, 6 sint, 7 bool). */
-static uint32_t intern_bits(struct mvt_layer *layer, uint8_t tag, uint64_t bits)
+static inline uint32_t put_number(struct mvt_layer *layer, struct mvt_column *column, uint8_t tag, uint64_t bits)
 {
-    char head[16] = {0x22}, *at = head + 2; /* Layer.values, its length */
+    char *start = value_room(layer, 16), *at = start;
+    if (!start)
+        return 0;
+    *at++ = 0x22; /* Layer.values */
+    at++;         /* its length */
     *at++ = (char)(tag << 3 | (tag == 3));
     if (tag == 3) {
         memcpy(at, &bits, 8);
@@ -164,90 +202,83 @@ static uint32_t intern_bits(struct mvt_layer *layer, uint8_t tag, uint64_t bits)
     } else {
         at = put_varint(at, bits);
     }
-    head[1] = (char)(at - head - 2);
+    start[1] = (char)(at - start - 2);
+    size_t all = (size_t)(at - start);
+    if (!is_sought(column))
+        return add_value(layer, 0, all);
     uint32_t hash = (uint32_t)(mix(bits ^ 0x9E3779B97F4A7C15u, 0xE7037ED1A0B428DBu + tag) >> 8);
-    return intern(layer, hash, head, (size_t)(at - head), NULL, 0);
+    return number_of(layer, column, hash, all);
 }
 
-static uint32_t intern_string(struct mvt_layer *layer, const char *data, size_t len)
+static uint32_t put_string(struct mvt_layer *layer, struct mvt_column *column, const char *data, size_t len)
 {
-    char head[24], *at = head;
+    char *start = value_room(layer, len + 24), *at = start;
+    if (!start)
+        return 0;
     *at++ = 0x22;
     at = put_varint(at, 1 + varint_bytes(len) + len);
     *at++ = 0x0A;
     at = put_varint(at, len);
-    return intern(layer, (uint32_t)(hash_bytes(1, data, len) >> 8), head, (size_t)(at - head), data,
-                  len);
-}
-
-static bool is_ascii(struct mg_span s)
-{
-    uint64_t high = 0, word;
-    size_t i = 0;
-    for (; i + 8 <= s.len; i += 8) {
-        memcpy(&word, s.data + i, 8);
-        high |= word;
-    }
-    for (; i < s.len; i++)
-        high |= (uint64_t)(uint8_t)s.data[i];
-    return !(high & 0x8080808080808080u);
+    if (len)
+        memcpy(at, data, len);
+    size_t all = (size_t)(at - start) + len;
+    if (!is_sought(column))
+        return add_value(layer, 0, all);
+    return number_of(layer, column, (uint32_t)(hash_bytes(1, data, len) >> 8), all);
 }
 
 /* A tile's string is UTF-8 and readers insist on it: what is not becomes U+FFFD, by way of JSON's
  * escapes. */
-static uint32_t intern_text(struct mvt_layer *layer, struct mg_span s)
+static uint32_t put_text(struct mvt_layer *layer, struct mvt_column *column, struct mg_span s)
 {
     struct mg_buf quoted;
     json_t *value = NULL;
     uint32_t index;
-    if (is_ascii(s))
-        return intern_string(layer, s.data ? s.data : "", s.len);
+    if (mg_utf8_valid(s))
+        return put_string(layer, column, s.data ? s.data : "", s.len);
     mg_buf_init(&quoted, 0);
     mg_buf_json_string(&quoted, s.data, s.len);
-    /* Unchanged but for the quotes is well-formed. */
-    if (!quoted.failed && quoted.len == s.len + 2 && memcmp(quoted.data + 1, s.data, s.len) == 0) {
-        index = intern_string(layer, s.data, s.len);
-    } else if (quoted.failed ||
+    if (quoted.failed ||
                mg_json_parse((struct mg_span){quoted.data, quoted.len}, quoted.len, &value, NULL)) {
         layer->no_memory |= quoted.failed;
-        index = intern_string(layer, "", 0);
+        index = put_string(layer, column, "", 0);
     } else {
-        index = intern_string(layer, json_string_value(value), json_string_length(value));
+        index = put_string(layer, column, json_string_value(value), json_string_length(value));
         json_decref(value);
     }
     mg_buf_fini(&quoted);
     return index;
 }
 
-uint32_t mvt_layer_value(struct mvt_layer *layer, const struct mg_cell *cell)
+uint32_t mvt_layer_value(struct mvt_layer *layer, struct mvt_column *column, const struct mg_cell *cell)
 {
     char text[40];
     uint64_t bits;
     switch (cell->type) {
     case MG_CELL_BOOL:
-        return intern_bits(layer, 7, cell->b);
+        return put_number(layer, column, 7, cell->b);
     case MG_CELL_UINT:
-        return intern_bits(layer, 5, cell->u);
+        return put_number(layer, column, 5, cell->u);
     case MG_CELL_INT:
         if (cell->i >= 0)
-            return intern_bits(layer, 5, (uint64_t)cell->i);
-        return intern_bits(layer, 6, (uint64_t)cell->i << 1 ^ (uint64_t)(cell->i >> 63));
+            return put_number(layer, column, 5, (uint64_t)cell->i);
+        return put_number(layer, column, 6, (uint64_t)cell->i << 1 ^ (uint64_t)(cell->i >> 63));
     case MG_CELL_DOUBLE:
         memcpy(&bits, &cell->d, 8);
-        return intern_bits(layer, 3, bits);
+        return put_number(layer, column, 3, bits);
     case MG_CELL_DATE:
     case MG_CELL_TIMESTAMP:
-        return intern_string(layer, text, mg_time_text(cell, text));
+        return put_string(layer, column, text, mg_time_text(cell, text));
     case MG_CELL_BINARY: { /* base64: a tile's string is UTF-8 */
         struct mg_buf buf;
         mg_buf_init(&buf, 0);
         mg_cell_text(cell, &buf);
-        uint32_t index = intern_string(layer, buf.data ? buf.data : "", buf.len);
+        uint32_t index = put_string(layer, column, buf.data ? buf.data : "", buf.len);
         mg_buf_fini(&buf);
         return index;
     }
     default:
-        return intern_text(layer, cell->s);
+        return put_text(layer, column, cell->s);
     }
 }
 
@@ -287,7 +318,9 @@ void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint6
 {
     /* 5 bytes a number, 11 of the id, 6 of field keys and lengths. */
     if ((n_tags + geometry->n) * 5 + 17 < 128) {
-        char *small = mg_buf_room(&layer->features, 130);
+        char *small = mg_buf_spare(&layer->features, 130);
+        if (!small)
+            small = mg_buf_room(&layer->features, 130);
         if (!small || layer->features.len + 130 > UINT32_MAX ||
             !mvt_grow((void **)&layer->list, &layer->list_cap, layer->n + 1, sizeof *layer->list)) {
             layer->no_memory = true;
@@ -356,10 +389,13 @@ void mvt_layer_rollback(struct mvt_layer *layer, const struct mvt_mark *mark)
     while (layer->n_values > mark->n_values) {
         uint32_t index = (uint32_t)layer->n_values;
         size_t slot = layer->values[index - 1].hash & (layer->n_slots - 1);
+        layer->n_values--;
+        if (!layer->values[index - 1].hash)
+            continue;
         while ((uint32_t)layer->slots[slot] != index)
             slot = (slot + 1) & (layer->n_slots - 1);
         layer->slots[slot] = 0;
-        layer->n_values--;
+        layer->n_slotted--;
     }
     layer->features.len = mark->features;
     layer->n = mark->n;
@@ -382,6 +418,8 @@ void mvt_layer_write(struct mvt_layer *layer, const char *name, int extent, stru
     size_t body = 2 + 1 + varint_bytes(name_len) + name_len + mvt_layer_bytes(layer) + 1 +
                   varint_bytes((uint64_t)extent);
     char head[16], *at = head;
+    if (!mg_buf_room(out, body + sizeof head))
+        return;
     *at++ = 0x1A; /* Tile.layers */
     at = put_varint(at, body);
     *at++ = 0x78; /* version 2 */

@@ -61,6 +61,8 @@ void mg_buf_put(struct mg_buf *buf, const void *data, size_t len);
 void mg_buf_str(struct mg_buf *buf, const char *text);
 void mg_buf_char(struct mg_buf *buf, char c);
 void mg_buf_printf(struct mg_buf *buf, const char *format, ...) MG_PRINTF(2, 3);
+/* Whether all of it is well-formed UTF-8 (RFC 3629). */
+bool mg_utf8_valid(struct mg_span text);
 /* A JSON string with its quotes; invalid UTF-8 becomes U+FFFD. */
 void mg_buf_json_string(struct mg_buf *buf, const char *text, size_t len);
 /* Text for HTML: & < > " ' escaped. */

@@ -28,6 +28,14 @@ return moon.udf(function(...) return moon.table {
   { name = "zwei\\nZeilen", n = -2, x = 1e-7, good = false, geometry = moon.point(-3.25, 4.5) },
   { name = "三 <b>&amp;", n = 9007199254740991, geometry = moon.point(179.5, -89) },
 } end, {})`);
+writeUdf(dir, "Values", `local moon = require "moon"
+return moon.udf(function(bounds)
+  return moon.table(moon.range(4000, function(i)
+    local k = i % 1000
+    return { n = i, fresh = i / 3, old = "of " .. i % 5, both = k < 400 and "new " .. i or "old " .. i % 7,
+      geometry = moon.point(-179 + i * 0.0893, -80 + i * 7 % 1600 * 0.1) }
+  end))
+end, { bounds = moon.type.tile })`);
 writeUdf(dir, "Plain", `local moon = require "moon"
 return moon.udf(function() return moon.table { { a = 1, b = "x" }, { a = 2, b = "=1+1" } } end, {})`);
 writeUdf(dir, "Layers", `local moon = require "moon"
@@ -209,6 +217,21 @@ test("mvt: places with typed attributes", async () => {
   for (const line of csv.text.trim().split("\n").slice(1, 50)) {
     const name = line.split(",")[0];
     if (!name.startsWith('"')) assert.ok(names.has(name), `${name} is in the table and not in the tile`);
+  }
+});
+
+test("mvt: each value is its feature's, in columns of new values, of old ones, and of both by turns; thinned too", async () => {
+  const word = (i) => i % 1000 < 400 ? `new ${i}` : `old ${i % 7}`;
+  for (const [query, whole] of [["", true], ["?mvt.max_bytes=40000", false]]) {
+    const answer = await get("Values", `/run/tiles/0/0/0.mvt${query}`);
+    const { udf } = layersOf(answer);
+    assert.equal(udf.length === 4000, whole, `${udf.length} features, ${answer.headers["x-moongate-thinned"]}`);
+    assert.ok(udf.length > 300);
+    for (let k = 0; k < udf.length; k++) {
+      const { n, fresh, old, both } = udf.feature(k).properties;
+      assert.deepEqual([fresh, old, both], [n / 3, `of ${n % 5}`, word(n)], `row ${n}`);
+    }
+    if (whole) assert.ok(udf._values.length < 4000 + 4000 + 2100, `${udf._values.length} values: those that repeat are found`);
   }
 });
 
