@@ -10,7 +10,7 @@
  * of its box, the large first; then a hash of its box), so that the same features survive in neighbouring
  * tiles and in each run, and a tile with less room keeps a subset. Of points in one pixel (extent / 512) the
  * first by rank is kept. Several layers share the room by their sizes. The header X-Moongate-Thinned says
- * kept/total. Cost: 100 to 200 ns a point, 1 us a small polygon. */
+ * kept/total. Cost: 100 ns a point, 1 us a small polygon. */
 #include "mvt.h"
 
 #include <math.h>
@@ -41,6 +41,7 @@ struct work {
     struct mvt_work geometry;
     struct mvt_layer layer;
     struct mg_cursor **cursors; /* one a column, of the batch at hand */
+    struct mg_plain *plain;     /* the same, where cells are not needed */
     size_t batch;               /* SIZE_MAX: none */
     uint32_t *keys;             /* of each column; UINT32_MAX: none yet */
     struct mvt_column *columns;
@@ -54,8 +55,8 @@ struct work {
         uint32_t batch, row; /* row of the batch */
         uint32_t order;      /* row of the table: the place in the layer */
         uint32_t rank;
-        bool point;
-        double x, y; /* of a point, in units of the tile */
+        bool point, outside; /* a point, and beyond the clip box */
+        int32_t xy[2];       /* of a point, in units of the tile */
     } * candidates;
     size_t n, cap, n_points;
     int64_t kept;
@@ -66,6 +67,7 @@ static void work_fini(struct work *w)
     for (int64_t c = 0; w->cursors && c < w->table->schema.n_children; c++)
         mg_cursor_close(&w->cursors[c]);
     free(w->cursors);
+    free(w->plain);
     free(w->keys);
     free(w->columns);
     free(w->tags);
@@ -111,10 +113,11 @@ static enum mg_err work_init(struct work *w, const struct mg_table *table,
         return mg_err_set(err, MG_E_UDF_OUTPUT,
                           "a tile of more than 4 billion rows: read less by bounds");
     w->cursors = calloc(columns, sizeof *w->cursors);
+    w->plain = calloc(columns, sizeof *w->plain);
     w->keys = malloc(columns * sizeof *w->keys);
     w->columns = malloc(columns * sizeof *w->columns);
     w->tags = malloc(2 * columns * sizeof *w->tags);
-    if (!w->cursors || !w->keys || !w->columns || !w->tags)
+    if (!w->cursors || !w->plain || !w->keys || !w->columns || !w->tags)
         return mg_err_set(err, MG_E_NOMEM, "out of memory for a tile");
     forget_keys(w);
     return mvt_space_init(&w->space, table->crs, *job->tile, w->extent,
@@ -132,13 +135,17 @@ static enum mg_err use_batch(struct work *w, size_t batch, struct mg_errmsg *err
         enum mg_err e = mg_cursor_open(w->table, batch, c, &w->cursors[c], err);
         if (e)
             return e;
+        w->plain[c] = mg_cursor_plain(w->cursors[c]);
     }
     return MG_OK;
 }
 
-static struct mg_span geometry_of(struct work *w, int64_t row)
+static inline struct mg_span geometry_of(struct work *w, int64_t row)
 {
+    const struct mg_plain *plain = &w->plain[w->table->geometry];
     struct mg_cell cell;
+    if (plain->type == MG_CELL_BINARY)
+        return mg_plain_bytes(plain, row);
     mg_cursor_get(w->cursors[w->table->geometry], row, &cell);
     return cell.type == MG_CELL_BINARY ? cell.s : (struct mg_span){NULL, 0};
 }
@@ -185,24 +192,29 @@ static uint32_t rank_of(const struct mvt_space *space, const struct mg_bounds *b
     return class << 26 | (uint32_t)(hash >> 38);
 }
 
-/* In a pass of its own: no point waits for the one before it. */
-static void project_points(struct work *w)
+/* In a pass of its own: no point waits for the one before it. `at` has the points' places in the table's CRS. */
+static void project_points(struct work *w, const double (*at)[2], size_t first)
 {
     double turn = w->space.kind == MVT_OTHER ? 0 : mvt_space_turn(&w->space);
-    for (size_t i = 0; i < w->n; i++) {
+    for (size_t i = first; i < w->n; i++, at++) {
         struct candidate *c = &w->candidates[i];
+        double x = (*at)[0], y = (*at)[1];
         if (!c->point)
             continue;
-        if (c->x > w->space.cull.xmax)
-            c->x -= turn;
-        else if (c->x < w->space.cull.xmin)
-            c->x += turn;
-        mvt_project_point(&w->space, &c->x, &c->y);
+        if (x > w->space.cull.xmax)
+            x -= turn;
+        else if (x < w->space.cull.xmin)
+            x += turn;
+        mvt_project_point(&w->space, &x, &y);
+        c->outside = !(x >= w->space.lo && x <= w->space.hi && y >= w->space.lo && y <= w->space.hi);
+        c->xy[0] = mvt_round(x);
+        c->xy[1] = mvt_round(y);
     }
 }
 
 static enum mg_err find_candidates(struct work *w, struct mg_errmsg *err)
 {
+    enum { BLOCK = 256 };
     uint32_t order = 0;
     for (size_t b = 0; b < w->table->n_batches; b++) {
         int64_t rows = w->table->batches[b].length;
@@ -211,19 +223,27 @@ static enum mg_err find_candidates(struct work *w, struct mg_errmsg *err)
             return e;
         if (!mvt_grow((void **)&w->candidates, &w->cap, w->n + (size_t)rows, sizeof *w->candidates))
             return mg_err_set(err, MG_E_NOMEM, "out of memory for a tile");
+        double at[BLOCK][2];
+        size_t first = w->n;
         for (int64_t row = 0; row < rows; row++, order++) {
             struct mg_bounds box;
+            if (w->n - first == BLOCK) {
+                project_points(w, at, first);
+                first = w->n;
+            }
             struct mg_span wkb = geometry_of(w, row);
-            if (!box_of(wkb, &box) || !mvt_space_meets(&w->space, &box))
+            if (!box_of(wkb, &box) ||
+                !(mvt_boxes_meet(&box, &w->space.cull, 0) || mvt_space_meets(&w->space, &box)))
                 continue;
             bool point = wkb.len == 21;
             w->n_points += point;
+            at[w->n - first][0] = box.xmin;
+            at[w->n - first][1] = box.ymin;
             w->candidates[w->n++] = (struct candidate){
-                .batch = (uint32_t)b, .row = (uint32_t)row, .order = order, .point = point,
-                .x = box.xmin, .y = box.ymin};
+                .batch = (uint32_t)b, .row = (uint32_t)row, .order = order, .point = point};
         }
+        project_points(w, at, first);
     }
-    project_points(w);
     return MG_OK;
 }
 
@@ -268,26 +288,41 @@ static bool cell_as_id(const struct mg_cell *cell, uint64_t *id)
     return true;
 }
 
+static inline void put_tag(struct work *w, int column, uint32_t value, size_t *n)
+{
+    if (w->keys[column] == UINT32_MAX)
+        w->keys[column] = mvt_layer_key(&w->layer, mg_span(w->table->schema.children[column]->name));
+    w->tags[(*n)++] = w->keys[column];
+    w->tags[(*n)++] = value;
+}
+
 /* Key and value numbers of the row; and its id. */
 static size_t make_tags(struct work *w, int64_t row, bool *has_id, uint64_t *id)
 {
     size_t n = 0;
     *has_id = false;
-    for (int c = 0; c < (int)w->table->schema.n_children; c++) {
+    for (int c = 0, columns = (int)w->table->schema.n_children; c < columns; c++) {
+        const struct mg_plain *plain = &w->plain[c];
         struct mg_cell cell;
         if (c == w->table->geometry)
             continue;
-        mg_cursor_get(w->cursors[c], row, &cell);
-        if (cell.type == MG_CELL_NULL || (cell.type == MG_CELL_DOUBLE && !isfinite(cell.d)))
-            continue;
-        if (c == w->id_column && cell_as_id(&cell, id)) {
+        if (plain->type == MG_CELL_DOUBLE) {
+            if (isfinite(plain->doubles[row]))
+                put_tag(w, c, mvt_layer_double(&w->layer, &w->columns[c], plain->doubles[row]), &n);
+        } else if (plain->type == MG_CELL_STRING) {
+            put_tag(w, c, mvt_layer_text(&w->layer, &w->columns[c], mg_plain_bytes(plain, row)), &n);
+        } else if (c == w->id_column && plain->type == MG_CELL_INT && plain->ints[row] >= 0) {
+            *id = (uint64_t)plain->ints[row];
             *has_id = true;
-            continue;
+        } else {
+            mg_cursor_get(w->cursors[c], row, &cell);
+            if (cell.type == MG_CELL_NULL || (cell.type == MG_CELL_DOUBLE && !isfinite(cell.d)))
+                continue;
+            if (c == w->id_column && cell_as_id(&cell, id))
+                *has_id = true;
+            else
+                put_tag(w, c, mvt_layer_value(&w->layer, &w->columns[c], &cell), &n);
         }
-        if (w->keys[c] == UINT32_MAX)
-            w->keys[c] = mvt_layer_key(&w->layer, mg_span(w->table->schema.children[c]->name));
-        w->tags[n++] = w->keys[c];
-        w->tags[n++] = mvt_layer_value(&w->layer, &w->columns[c], &cell);
     }
     return n;
 }
@@ -311,15 +346,10 @@ static void add_feature(struct work *w, const struct candidate *c)
     w->kept += any;
 }
 
-/* The quick way of most features. False when it is outside. */
-static bool make_point(struct work *w, const struct candidate *c, int32_t xy[2])
+/* The quick way of most features. */
+static bool make_point(struct work *w, const int32_t xy[2])
 {
-    double x = c->x, y = c->y;
     struct mvt_commands *out = &w->geometry.out[1];
-    if (!(x >= w->space.lo && x <= w->space.hi && y >= w->space.lo && y <= w->space.hi))
-        return false;
-    xy[0] = mvt_round(x);
-    xy[1] = mvt_round(y);
     if (!mvt_grow((void **)&out->at, &out->cap, 3, sizeof *out->at)) {
         w->geometry.no_memory = true;
         return false;
@@ -357,12 +387,11 @@ static enum mg_err encode_rows(struct work *w, struct pixels *pixels, bool *fits
     *fits = true;
     for (size_t i = 0; i < w->n && misfits < MAX_MISFITS; i++) {
         const struct candidate *c = &w->candidates[i];
-        int32_t xy[2];
-        enum mg_err e = use_batch(w, c->batch, err);
+        enum mg_err e = w->batch == c->batch ? MG_OK : use_batch(w, c->batch, err);
         if (e)
             return e;
         if (c->point) {
-            if (!make_point(w, c, xy) || (pixels && !take_pixel(pixels, xy)))
+            if (c->outside || !make_point(w, c->xy) || (pixels && !take_pixel(pixels, c->xy)))
                 continue;
         } else {
             struct mg_bounds box;

@@ -66,7 +66,11 @@ bool mvt_space_meets(const struct mvt_space *space, const struct mg_bounds *boun
 double mvt_space_turn(const struct mvt_space *space);
 bool mvt_space_turns(const struct mvt_space *space, const struct mg_bounds *bounds);
 /* Whether two boxes meet when the first is moved in x. */
-bool mvt_boxes_meet(const struct mg_bounds *a, const struct mg_bounds *b, double shift);
+static inline bool mvt_boxes_meet(const struct mg_bounds *a, const struct mg_bounds *b, double shift)
+{
+    return a->xmin + shift <= b->xmax && a->xmax + shift >= b->xmin && a->ymin <= b->ymax &&
+           a->ymax >= b->ymin;
+}
 /* To tile units, in place. */
 void mvt_project(const struct mvt_space *space, double *x, double *y, size_t n);
 void mvt_project_point(const struct mvt_space *space, double *x, double *y);
@@ -117,6 +121,8 @@ void mvt_layer_expect(struct mvt_layer *layer, size_t features, size_t max_bytes
 uint32_t mvt_layer_key(struct mvt_layer *layer, struct mg_span name);
 /* Index of the cell's value; the cell is not null. `column` begins as zero. */
 uint32_t mvt_layer_value(struct mvt_layer *layer, struct mvt_column *column, const struct mg_cell *cell);
+uint32_t mvt_layer_double(struct mvt_layer *layer, struct mvt_column *column, double value);
+uint32_t mvt_layer_text(struct mvt_layer *layer, struct mvt_column *column, struct mg_span text);
 void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint64_t id,
                        const uint32_t *tags, size_t n_tags, int type,
                        const struct mvt_commands *geometry);

@@ -229,7 +229,7 @@ static uint32_t put_string(struct mvt_layer *layer, struct mvt_column *column, c
 
 /* A tile's string is UTF-8 and readers insist on it: what is not becomes U+FFFD, by way of JSON's
  * escapes. */
-static uint32_t put_text(struct mvt_layer *layer, struct mvt_column *column, struct mg_span s)
+uint32_t mvt_layer_text(struct mvt_layer *layer, struct mvt_column *column, struct mg_span s)
 {
     struct mg_buf quoted;
     json_t *value = NULL;
@@ -250,10 +250,16 @@ static uint32_t put_text(struct mvt_layer *layer, struct mvt_column *column, str
     return index;
 }
 
+uint32_t mvt_layer_double(struct mvt_layer *layer, struct mvt_column *column, double value)
+{
+    uint64_t bits;
+    memcpy(&bits, &value, 8);
+    return put_number(layer, column, 3, bits);
+}
+
 uint32_t mvt_layer_value(struct mvt_layer *layer, struct mvt_column *column, const struct mg_cell *cell)
 {
     char text[40];
-    uint64_t bits;
     switch (cell->type) {
     case MG_CELL_BOOL:
         return put_number(layer, column, 7, cell->b);
@@ -264,8 +270,7 @@ uint32_t mvt_layer_value(struct mvt_layer *layer, struct mvt_column *column, con
             return put_number(layer, column, 5, (uint64_t)cell->i);
         return put_number(layer, column, 6, (uint64_t)cell->i << 1 ^ (uint64_t)(cell->i >> 63));
     case MG_CELL_DOUBLE:
-        memcpy(&bits, &cell->d, 8);
-        return put_number(layer, column, 3, bits);
+        return mvt_layer_double(layer, column, cell->d);
     case MG_CELL_DATE:
     case MG_CELL_TIMESTAMP:
         return put_string(layer, column, text, mg_time_text(cell, text));
@@ -278,7 +283,7 @@ uint32_t mvt_layer_value(struct mvt_layer *layer, struct mvt_column *column, con
         return index;
     }
     default:
-        return put_text(layer, column, cell->s);
+        return mvt_layer_text(layer, column, cell->s);
     }
 }
 
@@ -329,8 +334,7 @@ void mvt_layer_feature(struct mvt_layer *layer, uint32_t row, bool has_id, uint6
         size_t len = (size_t)(put_small(small, has_id, id, tags, n_tags, type, geometry) - small);
         layer->list[layer->n++] =
             (struct mvt_feature){row, (uint32_t)layer->features.len, (uint32_t)len};
-        small[len] = '\0';
-        layer->features.len += len;
+        mg_buf_added(&layer->features, len);
         return;
     }
     size_t tag_bytes = 0, geometry_bytes = 0;

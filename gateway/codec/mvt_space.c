@@ -171,12 +171,6 @@ void mvt_project(const struct mvt_space *s, double *x, double *y, size_t n)
         y[i] = tile_y(s, y[i]);
 }
 
-bool mvt_boxes_meet(const struct mg_bounds *a, const struct mg_bounds *b, double shift)
-{
-    return a->xmin + shift <= b->xmax && a->xmax + shift >= b->xmin && a->ymin <= b->ymax &&
-           a->ymax >= b->ymin;
-}
-
 /* One turn around the world in the units of the CRS. */
 double mvt_space_turn(const struct mvt_space *s)
 {

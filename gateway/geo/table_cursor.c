@@ -388,6 +388,31 @@ void mg_cursor_get(struct mg_cursor *cursor, int64_t row, struct mg_cell *out)
     view_get(view, at, &cursor->text, 0, out);
 }
 
+struct mg_plain mg_cursor_plain(const struct mg_cursor *c)
+{
+    const struct ArrowArray *array = c->view.array;
+    int64_t first = c->offset + array->offset;
+    struct mg_plain plain = {.type = MG_CELL_NULL};
+    if (c->view.schema->dictionary || array->n_buffers < 2 || !array->buffers[1] ||
+        (array->buffers[0] && array->null_count != 0))
+        return plain;
+    if (c->view.type.kind == ARROW_I64) {
+        plain.type = MG_CELL_INT;
+        plain.ints = (const int64_t *)array->buffers[1] + first;
+    } else if (c->view.type.kind == ARROW_F64) {
+        plain.type = MG_CELL_DOUBLE;
+        plain.doubles = (const double *)array->buffers[1] + first;
+    } else if ((c->view.type.kind == ARROW_STRING || c->view.type.kind == ARROW_BYTES) && array->buffers[2]) {
+        plain.type = c->view.type.kind == ARROW_STRING ? MG_CELL_STRING : MG_CELL_BINARY;
+        plain.bytes = array->buffers[2];
+        if (c->view.type.width == 4)
+            plain.offsets = (const int32_t *)array->buffers[1] + first;
+        else
+            plain.wide_offsets = (const int64_t *)array->buffers[1] + first;
+    }
+    return plain;
+}
+
 static size_t date_text(int64_t days, char out[16])
 {
     int64_t z = days + 719468;
