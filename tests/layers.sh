@@ -31,7 +31,7 @@ home_of() {
     case $1 in
     err | buf | pack | log | crypto | json | metrics | config | nearest) echo base ;;
     msg | memfd | sandbox | master | run_wire) echo proc ;;
-    tile | gdal | raster | raster_ops | raster_read | raster_analysis | pmtiles | files | table | geometry | vector_read | vector_ops | sql) echo geo ;;
+    tile | gdal | raster | raster_ops | raster_read | raster_analysis | pmtiles | files | table | table_plain | geometry | vector_read | vector_ops | sql) echo geo ;;
     codec | formats | unarchive) echo codec ;;
     state | saved | cache) echo store ;;
     fetch | client) echo fetch ;;

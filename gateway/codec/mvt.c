@@ -13,6 +13,8 @@
  * kept/total. Cost: 100 ns a point, 1 us a small polygon. */
 #include "mvt.h"
 
+#include "moongate/table_plain.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,6 +3,7 @@
  * A cursor resolves type, offset and buffers once; get is one switch and one load. The JSON of a
  * nested cell is built in the cursor's own buffer. Times are civil dates of the proleptic Gregorian
  * calendar by Howard Hinnant's days algorithm ("chrono-Compatible Low-Level Date Algorithms"). */
+#include "moongate/table_plain.h"
 #include "table_arrow.h"
 
 #include <math.h>

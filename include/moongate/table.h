@@ -78,24 +78,6 @@ MG_MUST_CHECK enum mg_err mg_cursor_open(const struct mg_table *table, size_t ba
                                          struct mg_cursor **out, struct mg_errmsg *err);
 void mg_cursor_close(struct mg_cursor **cursor);
 void mg_cursor_get(struct mg_cursor *cursor, int64_t row, struct mg_cell *out);
-
-/* A column without nulls, dictionary or conversion, as it lies in memory from row 0 of the batch: for loops that
- * would spend more on cells than on values. */
-struct mg_plain {
-    enum mg_cell_type type; /* MG_CELL_INT, _DOUBLE, _STRING or _BINARY; MG_CELL_NULL: not such a column */
-    const int64_t *ints;
-    const double *doubles;
-    const int32_t *offsets; /* of string and binary; NULL: wide_offsets */
-    const int64_t *wide_offsets;
-    const char *bytes;
-};
-static inline struct mg_span mg_plain_bytes(const struct mg_plain *plain, int64_t row)
-{
-    int64_t from = plain->offsets ? plain->offsets[row] : plain->wide_offsets[row];
-    int64_t to = plain->offsets ? plain->offsets[row + 1] : plain->wide_offsets[row + 1];
-    return (struct mg_span){plain->bytes + from, (size_t)(to - from)};
-}
-struct mg_plain mg_cursor_plain(const struct mg_cursor *cursor);
 /* The cell as JSON (NaN: null; binary: base64), or as bare text (null and NaN: nothing). */
 void mg_cell_json(const struct mg_cell *cell, struct mg_buf *out);
 void mg_cell_text(const struct mg_cell *cell, struct mg_buf *out);
