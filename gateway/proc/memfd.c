@@ -13,12 +13,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+_Static_assert(sizeof(struct mg_slot) % 4096 == 0, "slots begin where a page does");
+
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 0x0008U
 #endif
 
 enum {
-    CHANNEL_BYTES = MG_CHANNEL_REQUEST + MG_CHANNEL_RESULT,
+    CHANNEL_BYTES = MG_CHANNEL_REQUEST + MG_CHANNEL_RESULT + MG_SLOTS * sizeof(struct mg_slot),
     NO_RESIZE = F_SEAL_SHRINK | F_SEAL_GROW
 };
 
@@ -128,9 +130,37 @@ enum mg_err mg_channel_open(struct mg_channel *channel, int fd, struct mg_errmsg
             close(fd);
         return code;
     }
-    *channel =
-        (struct mg_channel){.fd = fd, .request = at, .result = (uint8_t *)at + MG_CHANNEL_REQUEST};
+    uint8_t *result = (uint8_t *)at + MG_CHANNEL_REQUEST;
+    *channel = (struct mg_channel){
+        .fd = fd, .request = at, .result = result, .slots = (void *)(result + MG_CHANNEL_RESULT)};
     return MG_OK;
+}
+
+void mg_slot_put(struct mg_slot *slot, uint64_t run, uint64_t generation, struct mg_span request)
+{
+    MG_ASSERT(request.len <= MG_SLOT_REQUEST);
+    slot->bytes = (uint32_t)request.len;
+    slot->run = run;
+    slot->generation = generation;
+    memcpy(slot->request, request.data, request.len);
+    __atomic_store_n(&slot->state, MG_SLOT_READY, __ATOMIC_RELEASE);
+}
+
+static bool exchange(struct mg_slot *slot, uint32_t to)
+{
+    uint32_t ready = MG_SLOT_READY;
+    return __atomic_compare_exchange_n(&slot->state, &ready, to, false, __ATOMIC_ACQ_REL,
+                                       __ATOMIC_RELAXED);
+}
+
+bool mg_slot_recall(struct mg_slot *slot)
+{
+    return exchange(slot, MG_SLOT_EMPTY);
+}
+
+bool mg_slot_take(struct mg_slot *slot)
+{
+    return exchange(slot, MG_SLOT_TAKEN);
 }
 
 void mg_channel_close(struct mg_channel *channel)

@@ -112,8 +112,14 @@ struct mg_answer *mg_answer_from_result(const struct mg_run_result *result)
 /* A strong validator: XXH3 (128 bit) of the bytes that are kept; the same value always gives the same bytes. */
 static void set_etag(struct mg_answer *answer, XXH128_hash_t hash)
 {
-    snprintf(answer->etag, sizeof answer->etag, "\"%016llx%016llx\"", (unsigned long long)hash.high64,
-             (unsigned long long)hash.low64);
+    char *at = answer->etag;
+    *at++ = '"';
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *at++ = "0123456789abcdef"[hash.high64 >> shift & 15];
+    for (int shift = 60; shift >= 0; shift -= 4)
+        *at++ = "0123456789abcdef"[hash.low64 >> shift & 15];
+    *at++ = '"';
+    *at = 0;
 }
 
 void mg_answer_set_body(struct mg_answer *answer, void *memory, struct mg_span body)

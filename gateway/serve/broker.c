@@ -97,6 +97,15 @@ struct job *mg_queue_pop_locked(struct mg_broker *broker, struct job *job)
     return job;
 }
 
+void mg_broker_unline_locked(struct mg_broker *broker, struct job *job)
+{
+    job->worker = NULL;
+    job->lined = false;
+    broker->n_lined--;
+    broker->n_queued--; /* it was counted all the time */
+    queue_put_locked(broker, job, true);
+}
+
 void mg_broker_requeue_locked(struct mg_broker *broker, struct job *job)
 {
     job->worker = NULL;
@@ -156,6 +165,8 @@ static unsigned queued_of_org_locked(const struct mg_broker *broker, const char 
     unsigned n = 0;
     for (const struct job *job = broker->queue_head; job; job = job->next)
         n += strcmp(job->ask.org, org) == 0;
+    for (const struct worker *w = broker->workers; w; w = w->next)
+        n += strcmp(w->org, org) == 0 ? w->n_line : 0;
     return n;
 }
 
@@ -216,6 +227,8 @@ void mg_broker_submit(struct mg_broker *broker, const struct mg_job *ask, struct
             tell_now(refusal, waiter, false);
             return;
         }
+        if (ask->child)
+            mg_line_recall_all_locked(broker); /* they go first */
         job = job_new_locked(broker, ask);
         queue_put_locked(broker, job, false);
     }
@@ -247,11 +260,14 @@ bool mg_broker_cancel(struct mg_broker *broker, struct mg_waiter *waiter)
     *at = waiter->next;
     waiter->job = NULL;
     if (!job->waiters && !job->background) {
+        if (job->lined)
+            mg_line_recall_locked(broker, job->worker, false);
         if (job->queued) {
             mg_metric_add(MG_M_RUNS_CANCELLED, 1);
             mg_queue_pop_locked(broker, job);
             mg_flight_remove_locked(broker, job);
             job_free(job);
+            mg_pool_dispatch_locked(broker); /* what else was in that line */
         } else if (job->worker) {
             /* A map that is panned hangs up all the time. What ends soon is kept, for the pan back, and the worker
              * with all that it holds decoded; what does not is killed by the tick. */
@@ -373,6 +389,8 @@ void mg_broker_stop(struct mg_broker **broker_at)
     *broker_at = NULL;
     pthread_mutex_lock(&broker->lock);
     __atomic_store_n(&broker->stopping, true, __ATOMIC_RELEASE);
+    for (struct worker *w = broker->workers; w; w = w->next)
+        mg_line_recall_locked(broker, w, true);
     while (broker->queue_head)
         mg_broker_finish_locked(broker, mg_queue_pop_locked(broker, broker->queue_head),
                                 mg_answer_error(MG_E_UNAVAILABLE, "the server is stopping"));

@@ -9,7 +9,8 @@
 #include <pthread.h>
 #include <time.h>
 
-enum { BUNDLES = 32, FLIGHT_BUCKETS = 4096, FETCHES = 256, FETCHES_OF_WORKER = 8, RETIRE_RUNS = 10000 };
+enum { BUNDLES = 32, FLIGHT_BUCKETS = 4096, FETCHES = 256, FETCHES_OF_WORKER = 8, RETIRE_RUNS = 10000,
+       LINE = MG_SLOTS - 1 };
 
 struct job {
     struct mg_job ask; /* request points into `request` */
@@ -25,6 +26,8 @@ struct job {
     struct job *flight_next;   /* in the single-flight table */
     struct job *prev, *next;   /* in the queue, or in the list of finished jobs */
     bool queued;
+    bool lined;                /* in its worker's line */
+    uint64_t run;              /* id of the run, once it is a worker's */
 };
 
 enum worker_phase { WORKER_STARTING, WORKER_IDLE, WORKER_BUSY, WORKER_PARKED, WORKER_DEAD };
@@ -57,6 +60,9 @@ struct worker {
     unsigned layers;
     struct job *job;
     uint64_t run;              /* id of the current run */
+    unsigned slot;             /* of the current run */
+    struct job *line[LINE];    /* what it does next by itself, in the slots behind that one */
+    unsigned n_line;
     int64_t cpu_start_us;      /* of the run; -1: not read yet */
     int64_t deadline_us, since_us;
     int64_t runs, calls;       /* in its life; of the current run */
@@ -91,7 +97,7 @@ struct mg_broker {
     unsigned n_workers, n_active, n_parked, n_starting; /* processes; of them running, waiting, not yet ready */
     uint64_t next_id;
     struct job *queue_head, *queue_tail;
-    unsigned n_queued;
+    unsigned n_queued, n_lined; /* all that wait; of them in the lines of workers */
     struct job *flight[FLIGHT_BUCKETS];
     struct job *finished;      /* wait for their waiters to be told, by the broker's thread */
     struct fetch fetches[FETCHES];
@@ -106,6 +112,11 @@ struct mg_broker {
 };
 
 /* pool.c; events and tick on the broker's thread */
+/* Lines: a worker that is busy with a short run has some of the queue's head, if they are runs of the same code, in its
+ * slots. Only while no further worker may run: so what is in a line would wait in the queue too. */
+void mg_line_recall_locked(struct mg_broker *broker, struct worker *worker, bool lost); /* back into the queue */
+void mg_line_recall_all_locked(struct mg_broker *broker);
+
 bool mg_pool_dispatch_locked(struct mg_broker *broker); /* hands queued jobs to workers; true when one was handed */
 void mg_pool_kill_locked(struct mg_broker *broker, struct worker *worker, enum kill_reason reason);
 void mg_pool_event(struct mg_broker *broker, uint64_t worker_id);
@@ -141,6 +152,7 @@ void mg_pool_fetcher_lost_locked(struct mg_broker *broker);
 
 /* broker.c */
 void mg_broker_finish_locked(struct mg_broker *broker, struct job *job, struct mg_answer *answer); /* takes answer */
+void mg_broker_unline_locked(struct mg_broker *broker, struct job *job); /* back to the queue's head */
 void mg_broker_requeue_locked(struct mg_broker *broker, struct job *job);
 void mg_flight_remove_locked(struct mg_broker *broker, struct job *job);
 struct job *mg_queue_pop_locked(struct mg_broker *broker, struct job *job);

@@ -21,7 +21,8 @@
 
 /* Waiting parents are bounded by 4 x workers; each may have a chain of children, which are never held back: with a
  * bound on them the parents could wait for each other for ever. */
-enum { GRACE_MS = 250, ORPHAN_MS = 200, START_MS = 20000, QUEUE_MS = 60000, PARK_FACTOR = 4, SPARE_US = 60000000 };
+enum { GRACE_MS = 250, ORPHAN_MS = 200, START_MS = 20000, QUEUE_MS = 60000, PARK_FACTOR = 4, SPARE_US = 60000000,
+       LINE_US = 2000 };
 
 struct worker *mg_pool_find(struct mg_broker *broker, uint64_t id)
 {
@@ -64,6 +65,7 @@ void mg_pool_lose_locked(struct mg_broker *broker, struct worker *worker)
     if (worker->gone)
         return;
     worker->gone = true;
+    mg_line_recall_locked(broker, worker, false);
     if (worker->sock >= 0)
         shutdown(worker->sock, SHUT_RDWR);
     if (!worker->killed) /* else said already */
@@ -115,6 +117,60 @@ fail:
     free(worker);
 }
 
+/* ---- lines ------------------------------------------------------------------------------------------- */
+
+static struct mg_slot *slot_behind(const struct worker *worker, unsigned i)
+{
+    return &worker->channel.slots[(worker->slot + 1 + i) % MG_SLOTS];
+}
+
+/* From the last to the first, up to one that the worker has. `lost`: the worker runs nothing any more. */
+void mg_line_recall_locked(struct mg_broker *broker, struct worker *worker, bool lost)
+{
+    while (worker->n_line && (mg_slot_recall(slot_behind(worker, worker->n_line - 1)) || lost))
+        mg_broker_unline_locked(broker, worker->line[--worker->n_line]);
+}
+
+void mg_line_recall_all_locked(struct mg_broker *broker)
+{
+    for (struct worker *w = broker->workers; w && broker->n_lined; w = w->next)
+        mg_line_recall_locked(broker, w, false);
+}
+
+/* Whether what is done by this worker next may be put into its slots now. */
+static bool takes_into_line(const struct worker *worker, const struct job *job, int64_t now)
+{
+    const struct job *current = worker->job;
+    return worker->phase == WORKER_BUSY && current && !worker->killed && !worker->gone && !worker->retire &&
+           worker->n_line < LINE && worker->runs + worker->n_line < RETIRE_RUNS && !current->ask.child &&
+           mg_hash_eq(&current->ask.udf->code, &job->ask.udf->code) && strcmp(worker->org, job->ask.org) == 0 &&
+           now - current->started_us < LINE_US;
+}
+
+/* False: the queue's head waits there. */
+static bool line_up_locked(struct mg_broker *broker, struct job *job)
+{
+    if (job->ask.child || job->request.len > MG_SLOT_REQUEST)
+        return false;
+    int64_t now = mg_now_us();
+    struct worker *best = NULL;
+    for (struct worker *w = broker->workers; w; w = w->next)
+        if (takes_into_line(w, job, now) && (!best || w->n_line < best->n_line))
+            best = w;
+    if (!best)
+        return false;
+    mg_queue_pop_locked(broker, job);
+    broker->n_queued++; /* it waits all the same */
+    broker->n_lined++;
+    job->lined = true;
+    job->worker = best;
+    job->run = ++broker->next_id;
+    mg_slot_put(slot_behind(best, best->n_line), job->run, broker->generation,
+                (struct mg_span){job->request.data, job->request.len});
+    best->line[best->n_line++] = job;
+    return true;
+}
+
 /* ---- handing out ------------------------------------------------------------------------------------- */
 
 /* Whether the worker has the bundle; moves it to the front of the list that the worker keeps in the same way. */
@@ -134,16 +190,11 @@ static bool has_bundle(struct worker *worker, const struct mg_hash *code)
     return known;
 }
 
-static void hand_over_locked(struct mg_broker *broker, struct worker *worker, struct job *job, bool with_bundle)
+/* The job is what the worker does from now on. */
+static void begin_locked(struct mg_broker *broker, struct worker *worker, struct job *job)
 {
     int64_t now = mg_now_us();
-    struct mg_msg msg;
-    mg_msg_init(&msg, MG_MSG_RUN);
-    msg.id = worker->run = ++broker->next_id;
-    msg.bytes = job->request.len;
-    msg.offset = broker->generation;
-    memcpy(worker->channel.request, job->request.data, job->request.len);
-    bool attach = !has_bundle(worker, &job->ask.udf->code) || with_bundle;
+    worker->run = job->run;
     job->worker = worker;
     job->started_us = now;
     worker->job = job;
@@ -160,8 +211,42 @@ static void hand_over_locked(struct mg_broker *broker, struct worker *worker, st
     worker->cpu_start_us = -1;
     mg_pool_set_phase(broker, worker, WORKER_BUSY);
     mg_metric_add(MG_M_RUNS, 1);
+}
+
+static void hand_over_locked(struct mg_broker *broker, struct worker *worker, struct job *job, bool with_bundle)
+{
+    struct mg_msg msg;
+    if (!worker->n_line) /* else it is the same run again */
+        worker->slot = (worker->slot + 1) % MG_SLOTS;
+    mg_msg_init(&msg, MG_MSG_RUN);
+    msg.id = job->run = ++broker->next_id;
+    msg.bytes = job->request.len;
+    msg.offset = broker->generation;
+    msg.tag = worker->slot + 1;
+    memcpy(worker->channel.request, job->request.data, job->request.len);
+    bool attach = !has_bundle(worker, &job->ask.udf->code) || with_bundle;
+    begin_locked(broker, worker, job);
     if (mg_msg_send(worker->sock, &msg, &job->ask.udf->bundle_fd, attach) != MG_OK)
         mg_pool_lose_locked(broker, worker);
+}
+
+/* After a run: the worker goes on with the first of its line if it has taken that; else all of it goes back. */
+static bool go_on_locked(struct mg_broker *broker, struct worker *worker)
+{
+    if (!worker->n_line || worker->killed || worker->gone)
+        return false;
+    if (mg_slot_recall(slot_behind(worker, 0))) {
+        mg_line_recall_locked(broker, worker, true); /* it takes none without the first */
+        return false;
+    }
+    struct job *job = worker->line[0];
+    memmove(worker->line, worker->line + 1, --worker->n_line * sizeof *worker->line);
+    worker->slot = (worker->slot + 1) % MG_SLOTS;
+    job->lined = false;
+    broker->n_lined--;
+    mg_metric_set(MG_M_QUEUE, --broker->n_queued);
+    begin_locked(broker, worker, job);
+    return true;
 }
 
 /* Whether one more process may be started for the job. */
@@ -176,10 +261,16 @@ bool mg_pool_dispatch_locked(struct mg_broker *broker)
     bool handed = false;
     if (broker->zygote < 0 || broker->stopping)
         return false;
+    if (broker->n_lined && broker->n_active < broker->config.workers)
+        mg_line_recall_all_locked(broker); /* another worker can have them */
     for (struct job *job = broker->queue_head, *next; job; job = next) {
         next = job->next;
-        if (broker->n_active >= broker->config.workers)
-            break;
+        if (broker->n_active >= broker->config.workers) {
+            if (!line_up_locked(broker, job)) /* nobody goes before the queue's head */
+                break;
+            handed = true;
+            continue;
+        }
         if (!job->ask.child && broker->n_parked >= broker->config.workers * PARK_FACTOR)
             continue;
         struct worker *idle = NULL, *foreign = NULL;
@@ -213,6 +304,7 @@ void mg_pool_kill_locked(struct mg_broker *broker, struct worker *worker, enum k
     if (worker->killed || worker->phase == WORKER_DEAD)
         return;
     worker->killed = reason;
+    mg_line_recall_locked(broker, worker, false);
     worker->kill_unsent = !send_kill_locked(broker, worker);
 }
 
@@ -266,6 +358,7 @@ static bool is_strangers_doing(const struct worker *worker)
 static void bury_locked(struct mg_broker *broker, struct worker *worker)
 {
     struct job *job = worker->job;
+    mg_line_recall_locked(broker, worker, true);
     mg_calls_end_locked(broker, worker);
     mg_values_end_locked(broker, worker);
     if (worker->phase == WORKER_STARTING && !worker->lost && !broker->stopping) {
@@ -329,18 +422,22 @@ void mg_pool_free(struct mg_broker *broker)
 static struct mg_answer *read_result(struct mg_broker *broker, struct worker *worker, const struct mg_msg *msg)
 {
     struct mg_result_head head;
-    memcpy(&head, worker->channel.result, sizeof head);
-    if (memcmp(head.magic, "MGRESLT1", 8) != 0 || head.meta_bytes > MG_CHANNEL_RESULT - sizeof head ||
+    if (msg->tag && msg->tag != worker->slot + 1)
+        return NULL;
+    const uint8_t *at = msg->tag ? worker->channel.slots[worker->slot].result : worker->channel.result;
+    size_t room = msg->tag ? MG_SLOT_RESULT : MG_CHANNEL_RESULT;
+    memcpy(&head, at, sizeof head);
+    if (memcmp(head.magic, "MGRESLT1", 8) != 0 || head.meta_bytes > room - sizeof head ||
         head.body_bytes > broker->config.max_result)
         return NULL;
     uint64_t offset = mg_result_body_offset(&head);
     uint64_t inline_bytes = msg->big ? sizeof head + head.meta_bytes : offset + head.body_bytes;
-    if (inline_bytes > MG_CHANNEL_RESULT || (msg->big && worker->big_fd < 0))
+    if (inline_bytes > room || (msg->big && worker->big_fd < 0))
         return NULL;
     char *memory = malloc(inline_bytes);
     if (!memory)
         return NULL;
-    memcpy(memory, worker->channel.result, inline_bytes);
+    memcpy(memory, at, inline_bytes);
     memcpy(memory, &head, sizeof head); /* what was checked, whatever the worker wrote since */
     struct mg_run_result result;
     if (mg_run_result_unpack((struct mg_span){memory, inline_bytes}, &result) != MG_OK) {
@@ -409,7 +506,6 @@ static void on_done(struct mg_broker *broker, struct worker *worker, const struc
     worker->job = NULL;
     mg_calls_end_locked(broker, worker); /* what it did not wait for */
     mg_values_end_locked(broker, worker);
-    mg_pool_set_phase(broker, worker, WORKER_IDLE);
     mg_broker_finish_locked(broker, job, answer);
     if (worker->big_fd >= 0) {
         close(worker->big_fd);
@@ -421,7 +517,13 @@ static void on_done(struct mg_broker *broker, struct worker *worker, const struc
     /* While runs call others there is one for each that waits: the next parks soon, and a start costs milliseconds. */
     bool calls = broker->last_call_us && mg_now_us() - broker->last_call_us < SPARE_US;
     bool surplus = able > broker->config.workers * (calls ? 2 : 1);
-    if (worker->retire || worker->runs >= RETIRE_RUNS || surplus)
+    bool leave = worker->retire || worker->runs >= RETIRE_RUNS || surplus;
+    if (leave)
+        mg_line_recall_locked(broker, worker, false);
+    if (go_on_locked(broker, worker))
+        return;
+    mg_pool_set_phase(broker, worker, WORKER_IDLE);
+    if (leave)
         mg_pool_kill_locked(broker, worker, KILL_STOP);
 }
 
@@ -511,13 +613,12 @@ static void on_message(struct mg_broker *broker, struct worker *worker, const st
     }
 }
 
-/* One message an event: what else there is makes another event, and mostly there is nothing. */
-void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
+/* One message; what it says of the worker may free it. Gives MG_OK, or why none came. */
+static enum mg_err receive(struct mg_broker *broker, uint64_t worker_id)
 {
     struct mg_msg msg;
     int fds[MG_MSG_MAX_FDS];
     size_t n_fds = 0;
-    pthread_mutex_lock(&broker->lock);
     struct worker *worker = mg_pool_find(broker, worker_id);
     enum mg_err status = worker && worker->sock >= 0 ? mg_msg_recv(worker->sock, &msg, fds, &n_fds)
                                                      : MG_E_CANCELLED;
@@ -538,6 +639,22 @@ void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
         if (worker->exited)
             bury_locked(broker, worker);
     }
+    return status;
+}
+
+/* One message an event: what else there is makes another event, and mostly there is nothing. But a worker that has taken
+ * a run has ended, or will at once say so of, the one before. */
+void mg_pool_event(struct mg_broker *broker, uint64_t worker_id)
+{
+    pthread_mutex_lock(&broker->lock);
+    unsigned left = MG_SLOTS;
+    enum mg_err status;
+    const struct worker *worker;
+    do {
+        status = receive(broker, worker_id);
+        worker = mg_pool_find(broker, worker_id);
+    } while (status == MG_OK && --left && worker && worker->phase == WORKER_BUSY && worker->n_line &&
+             __atomic_load_n(&slot_behind(worker, 0)->state, __ATOMIC_RELAXED) == MG_SLOT_TAKEN);
     mg_pool_dispatch_locked(broker);
     pthread_mutex_unlock(&broker->lock);
 }
@@ -627,6 +744,8 @@ void mg_pool_tick(struct mg_broker *broker)
         of_org += strcmp(w->org, broker->org) == 0 && w->phase != WORKER_PARKED;
         if ((w->phase == WORKER_BUSY || w->phase == WORKER_PARKED) && w->job && !w->gone)
             check_budget_locked(broker, w, now);
+        if (w->n_line && w->job && now - w->job->started_us >= LINE_US)
+            mg_line_recall_locked(broker, w, false); /* the queue has limits of its own for what waits */
         if (w->kill_unsent)
             w->kill_unsent = !send_kill_locked(broker, w);
         if (w->phase == WORKER_STARTING && !w->gone && now - w->since_us > START_MS * 1000LL)

@@ -27,6 +27,7 @@ struct worker {
     size_t n_bundles;
     char *request; /* MG_CHANNEL_REQUEST bytes */
     uint64_t run, next_tag;
+    unsigned slot; /* of the run, counted from 1; 0: none */
     uint64_t generation; /* of the front's function values, as far as this worker knows */
     struct mg_buf meta, gzip;
 };

@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { TICK_NS = 20000000 /* the coarsest clock has 10 ms */ };
 enum { MAX_DEPTH = 8, FOLDER = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC };
 
 static bool is_dots(const char *name)
@@ -78,18 +79,27 @@ bool scratch_empty(int dirfd)
     }
 }
 
+static bool same_time(const struct stat *a, const struct stat *b)
+{
+    return a->st_mtim.tv_sec == b->st_mtim.tv_sec && a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
+}
+
 bool scratch_tidy(int dirfd, struct stat *seen)
 {
     struct stat st;
     struct timespec now;
     if (fstat(dirfd, &st) < 0 || clock_gettime(CLOCK_REALTIME_COARSE, &now) < 0)
         return false;
-    /* A change within one tick of the clock may not show in the time: so a young one counts as another. */
-    bool same = st.st_mtim.tv_sec == seen->st_mtim.tv_sec && st.st_mtim.tv_nsec == seen->st_mtim.tv_nsec;
-    if (same && now.tv_sec > st.st_mtim.tv_sec + 1)
+    if (same_time(&st, seen))
         return true;
+    /* A change within one tick of the clock may not show in the time: what was looked at while that was young is looked
+     * at again. */
+    int64_t age_ns = (now.tv_sec - st.st_mtim.tv_sec) * (int64_t)1000000000 + now.tv_nsec - st.st_mtim.tv_nsec;
     bool ok = scratch_empty(dirfd);
-    return fstat(dirfd, seen) == 0 && ok;
+    struct stat after;
+    bool settled = ok && age_ns > TICK_NS && fstat(dirfd, &after) == 0 && same_time(&after, &st);
+    *seen = settled ? after : (struct stat){0};
+    return ok;
 }
 
 enum mg_err scratch_make(const char *org_dir, unsigned link, uint64_t id, unsigned uid,

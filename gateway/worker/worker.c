@@ -400,10 +400,27 @@ static bool pack_meta(struct worker *w, const struct mg_run_result *result)
     return !w->meta.failed;
 }
 
-static void send_result(struct worker *w, bool gzip, struct mg_run_result *result)
+/* The slot behind that of the run. */
+static struct mg_slot *next_slot(const struct worker *w)
+{
+    return &w->channel.slots[w->slot % MG_SLOTS];
+}
+
+/* Takes the run that waits in the next slot. Before the last one is said to be done: then the front knows from the slot
+ * whether this worker goes on by itself. */
+static bool take_next(struct worker *w)
+{
+    return w->slot && __atomic_load_n(&next_slot(w)->state, __ATOMIC_RELAXED) == MG_SLOT_READY &&
+           scratch_tidy(w->scratch, &w->scratch_seen) && mg_slot_take(next_slot(w));
+}
+
+/* True: the run in the next slot is ours now. */
+static bool send_result(struct worker *w, bool gzip, struct mg_run_result *result)
 {
     struct mg_msg msg;
     bool big = false;
+    uint8_t *to = w->channel.result;
+    size_t room = MG_CHANNEL_RESULT;
     for (;;) {
         if (!pack_meta(w, result)) {
             fail(result, MG_E_UDF_OUTPUT,
@@ -418,36 +435,43 @@ static void send_result(struct worker *w, bool gzip, struct mg_run_result *resul
         struct mg_result_head head;
         memcpy(&head, w->meta.data, sizeof head);
         uint64_t offset = mg_result_body_offset(&head);
-        if (!result->body.len || offset + result->body.len <= MG_CHANNEL_RESULT) {
+        if (w->slot && offset + result->body.len <= MG_SLOT_RESULT) {
+            to = w->channel.slots[w->slot - 1].result;
+            room = MG_SLOT_RESULT;
+        }
+        if (!result->body.len || offset + result->body.len <= room) {
             if (result->body.len)
-                memcpy(w->channel.result + offset, result->body.data, result->body.len);
+                memcpy(to + offset, result->body.data, result->body.len);
             break;
         }
         big = send_body(w, gzip, result) == MG_OK; /* then packed again: it may have been compressed */
         if (!big)
             fail(result, MG_E_NOMEM, "there is no memory for the result");
     }
-    memcpy(w->channel.result, w->meta.data, w->meta.len);
+    if (w->slot && w->meta.len <= MG_SLOT_RESULT && big)
+        to = w->channel.slots[w->slot - 1].result;
+    memcpy(to, w->meta.data, w->meta.len);
+    bool in_slot = to != w->channel.result;
+    /* The channel's own place must have been read before another run may want it. */
+    bool next = in_slot && !result->retire && result->err != MG_E_CONFLICT && take_next(w);
     mg_msg_init(&msg, MG_MSG_DONE);
     msg.id = w->run;
+    msg.tag = in_slot ? w->slot : 0;
     msg.big = big;
     msg.bytes = w->meta.len + (big ? 0 : result->body.len);
     link_send(w, &msg);
     if (w->gzip.cap > KEEP_BYTES)
         mg_buf_fini(&w->gzip);
+    return next;
 }
 
-static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
+/* One run, its request in w->request. True: the run in the next slot is ours now. */
+static bool run_one(struct worker *w, uint64_t bytes, int fd)
 {
     struct mg_run_request request = {0};
     struct mg_run_result result = {.max_age_s = -1};
     struct mg_errmsg why; /* until the result is sent */
-    w->run = msg->id;
-    w->generation = msg->offset;
-    if (msg->bytes > MG_CHANNEL_REQUEST)
-        link_leave(EXIT_BROKEN);
-    memcpy(w->request, w->channel.request, msg->bytes);
-    if (mg_run_request_unpack((struct mg_span){w->request, msg->bytes}, &request) != MG_OK)
+    if (mg_run_request_unpack((struct mg_span){w->request, bytes}, &request) != MG_OK)
         fail(&result, MG_E_INTERNAL, "the request of the run came malformed to the worker");
     else if (!find_bundle(w, &request.code, fd))
         fd >= 0 ? fail(&result, MG_E_INTERNAL, "the UDF's code came malformed to the worker")
@@ -465,14 +489,38 @@ static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
             fail(&result, err, why.text);
         }
     }
-    send_result(w, request.gzip, &result);
+    bool next = send_result(w, request.gzip, &result);
     if (fd >= 0)
         close(fd);
-    if (!scratch_tidy(w->scratch, &w->scratch_seen)) {
+    if (!next && !scratch_tidy(w->scratch, &w->scratch_seen)) {
         mg_log_error("worker: the scratch folder cannot be emptied: %s", strerror(errno));
         link_leave(EXIT_BROKEN);
     }
     mg_vm_prepare(w->vm);
+    return next;
+}
+
+/* The run of a message, then those that wait in the slots behind it. */
+static void on_run(struct worker *w, const struct mg_msg *msg, int fd)
+{
+    uint64_t bytes = msg->bytes;
+    w->run = msg->id;
+    w->generation = msg->offset;
+    w->slot = (unsigned)msg->tag;
+    if (bytes > MG_CHANNEL_REQUEST || msg->tag > MG_SLOTS)
+        link_leave(EXIT_BROKEN);
+    memcpy(w->request, w->channel.request, bytes);
+    while (run_one(w, bytes, fd)) {
+        const struct mg_slot *slot = next_slot(w);
+        fd = -1;
+        bytes = slot->bytes;
+        w->run = slot->run;
+        w->generation = slot->generation;
+        w->slot = w->slot % MG_SLOTS + 1;
+        if (bytes > MG_SLOT_REQUEST)
+            link_leave(EXIT_BROKEN);
+        memcpy(w->request, slot->request, bytes);
+    }
 }
 
 /* ---- start

@@ -28,7 +28,7 @@ enum mg_msg_type {
     MG_MSG_EXITED,  /* id: the worker; .status as of waitpid */
     /* front -> worker */
     MG_MSG_RUN,     /* id: the run; .bytes of request lie in the channel; fd: the bundle, when the worker lacks it;
-                     * .offset: generation of the function values */
+                     * .offset: generation of the function values; .tag: its slot, counted from 1; 0: it has none */
     MG_MSG_BIG,     /* fd: a memfd of .bytes for the result of run id */
     MG_MSG_CHILD,   /* answer to CALL and AWAIT: .bytes of result of the child run .tag in the channel, or in fd */
     MG_MSG_ACK,     /* answer to START, KEEP .tag; to KEEP: .offset stamp, .ms it holds, .bytes generation */
@@ -38,7 +38,8 @@ enum mg_msg_type {
     MG_MSG_FETCHED, /* answer to FETCH .tag; .err; fd: the block file, or none */
     /* worker -> front */
     MG_MSG_READY,   /* sandboxed, self-test passed, warm; .layers of the sandbox */
-    MG_MSG_DONE,    /* run id; .bytes of result in the channel, or in the BIG memfd when .big */
+    MG_MSG_DONE,    /* run id; .bytes of result in the channel, or in the BIG memfd when .big; .tag: the slot where the
+                     * result is, counted from 1; 0: it is in the channel's own place */
     MG_MSG_NEED,    /* run id needs a memfd of .bytes; answered by BIG or KILL */
     MG_MSG_CALL,    /* run id calls a UDF and waits: .bytes of request in the channel, child tag .tag */
     MG_MSG_START,   /* the same without waiting; answered by ACK */

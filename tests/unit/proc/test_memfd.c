@@ -32,12 +32,42 @@ static void test_channel(void **state)
     assert_string_equal((char *)worker.request, "question");
     memcpy(worker.result, "answer", 7);
     assert_string_equal((char *)front.result, "answer");
-    assert_fixed(worker.fd, MG_CHANNEL_REQUEST + MG_CHANNEL_RESULT);
+    assert_fixed(worker.fd, MG_CHANNEL_REQUEST + MG_CHANNEL_RESULT + MG_SLOTS * sizeof(struct mg_slot));
     /* Nor can the worker take the front's right to write. */
     assert_int_equal(mg_memfd_seal(worker.fd, NULL) == MG_OK, false);
     mg_channel_close(&worker);
     mg_channel_close(&front);
     assert_null(front.request);
+    mg_channel_close(&front);
+}
+
+/* A run in a slot is the worker's or the front's, never both's. */
+static void test_slots(void **state)
+{
+    (void)state;
+    struct mg_channel front, worker;
+    assert_int_equal(mg_channel_open(&front, -1, NULL), MG_OK);
+    assert_int_equal(mg_channel_open(&worker, dup(front.fd), NULL), MG_OK);
+    char longest[MG_SLOT_REQUEST];
+    memset(longest, 'r', sizeof longest);
+    for (unsigned i = 0; i < MG_SLOTS; i++) {
+        struct mg_slot *ours = &front.slots[i], *theirs = &worker.slots[i];
+        assert_false(mg_slot_take(theirs)); /* nothing is there */
+        assert_false(mg_slot_recall(ours));
+        mg_slot_put(ours, 7 + i, 3, (struct mg_span){longest, sizeof longest});
+        assert_true(mg_slot_take(theirs));
+        assert_false(mg_slot_take(theirs));
+        assert_false(mg_slot_recall(ours));
+        assert_int_equal(theirs->run, 7 + i);
+        assert_int_equal(theirs->generation, 3);
+        assert_int_equal(theirs->bytes, sizeof longest);
+        assert_memory_equal(theirs->request, longest, sizeof longest);
+        memset(theirs->result, 0xff, sizeof theirs->result);
+        mg_slot_put(ours, 100, 3, MG_SPAN(""));
+        assert_true(mg_slot_recall(ours));
+        assert_false(mg_slot_take(theirs));
+    }
+    mg_channel_close(&worker);
     mg_channel_close(&front);
 }
 
@@ -137,7 +167,7 @@ static void test_imposters(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_channel), cmocka_unit_test(test_big),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_channel), cmocka_unit_test(test_slots), cmocka_unit_test(test_big),
                                        cmocka_unit_test(test_of), cmocka_unit_test(test_imposters)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
