@@ -57,7 +57,9 @@ enum mg_err mg_auth_shared(struct mg_exchange *exchange, struct mg_span token, s
         return mg_err_set(err, MG_E_UNAUTHORIZED, "%s", mg_err_text(MG_E_UNAUTHORIZED));
     exchange->token_max_age_s = found.max_age_s;
     exchange->token_until_s = found.expires_s;
-    snprintf(exchange->org, sizeof exchange->org, "%s", found.org);
+    size_t org_len = strnlen(found.org, sizeof exchange->org - 1); /* no printf where each request comes by */
+    memcpy(exchange->org, found.org, org_len);
+    exchange->org[org_len] = 0;
     exchange->udf = mg_catalog_find_in(engine->catalog, found.org, mg_span(found.udf));
     if (!exchange->udf)
         return mg_err_set(err, MG_E_GONE, "the UDF %s of this token is no longer served", found.udf);

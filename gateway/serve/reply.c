@@ -414,9 +414,13 @@ static void put_type(const struct mg_exchange *exchange, struct mg_reply *reply,
     const char *none = answer->empty && !mg_answer_bytes(answer) ? "text/plain; charset=utf-8" : "application/octet-stream";
     mg_reply_header(reply, "content-type", mg_span(answer->mime && *answer->mime ? answer->mime : none));
     const struct mg_codec *codec = answer->codec ? mg_codec_find(mg_span(answer->codec)) : NULL;
-    if (codec && !exchange->tile_call)
-        mg_reply_headerf(reply, "content-disposition", "inline; filename=\"%s.%s\"", exchange->udf->name,
-                         codec->extension);
+    char file[320];
+    size_t name_len = codec ? strlen(exchange->udf->name) : 0, extension_len = codec ? strlen(codec->extension) : 0;
+    if (codec && !exchange->tile_call && name_len + extension_len < sizeof file - 32) {
+        char *at = stpcpy(stpcpy(file, "inline; filename=\""), exchange->udf->name);
+        at = stpcpy(stpcpy(stpcpy(at, "."), codec->extension), "\"");
+        put_copy(reply, "content-disposition", (struct mg_span){file, (size_t)(at - file)});
+    }
     if (answer->mime && (strncasecmp(answer->mime, "text/html", 9) == 0 || strcasestr(answer->mime, "xml")))
         /* A page or drawing of a UDF shares our origin: it may run scripts, but not as us. */
         mg_reply_header(reply, "content-security-policy",

@@ -235,7 +235,9 @@ static struct mg_span push_main(lua_State *L)
     char chunk[160];
     /* What is wrong with `return moon.udf(…)`, a tail call, is said of that line. */
     if (vm->at) {
-        snprintf(vm->fn_file, sizeof vm->fn_file, "%s", vm->at->chunk + 1);
+        size_t len = strnlen(vm->at->chunk + 1, sizeof vm->fn_file - 1);
+        memcpy(vm->fn_file, vm->at->chunk + 1, len);
+        vm->fn_file[len] = 0;
         vm->fn_line = vm->at->return_line;
         vm_push_chunk(L, (struct mg_span){0}, vm->at->chunk);
         return (struct mg_span){0};
