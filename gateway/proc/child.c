@@ -2,7 +2,11 @@
 #include "moongate/log.h"
 #include "moongate/master.h"
 
+#include <link.h>
 #include <signal.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -20,6 +24,40 @@ void mg_child_setup(const char *name)
     prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
     prctl(PR_SET_NAME, name, 0, 0, 0);
     mg_log_process(name);
+}
+
+struct dropping {
+    const char *library;
+    size_t bytes;
+};
+
+static int drop_clean(struct dl_phdr_info *info, size_t size, void *context)
+{
+    struct dropping *d = context;
+    const char *slash = strrchr(info->dlpi_name, '/');
+    (void)size;
+    if (strcmp(slash ? slash + 1 : info->dlpi_name, d->library) != 0)
+        return 0;
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const ElfW(Phdr) *segment = &info->dlpi_phdr[i];
+        if (segment->p_type != PT_LOAD || (segment->p_flags & PF_W))
+            continue;
+        uintptr_t from = info->dlpi_addr + segment->p_vaddr, to = from + segment->p_memsz;
+        from = (from + page - 1) / page * page; /* whole pages of this segment alone */
+        to = to / page * page;
+        /* Best effort: what stays costs memory, nothing else. */
+        if (from < to && madvise((void *)from, to - from, MADV_DONTNEED) == 0)
+            d->bytes += to - from;
+    }
+    return 1;
+}
+
+size_t mg_child_drop_clean(const char *library)
+{
+    struct dropping d = {.library = library};
+    dl_iterate_phdr(drop_clean, &d);
+    return d.bytes;
 }
 
 enum mg_err mg_control_recv(int control, struct mg_msg *msg, int *fd)

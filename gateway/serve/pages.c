@@ -1,4 +1,5 @@
-/* Static pages: the files of the web folder, read once at start, with their gzip form and ETag. */
+/* Static pages: the files of the web folder, read once at start. Their gzip form and ETag are made when a page is first
+ * asked for (some milliseconds, once, for the largest script): a start does not wait for them. */
 #include "app.h"
 #include "negotiate.h"
 
@@ -8,6 +9,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -22,7 +24,9 @@ struct mg_page {
     char *data, *gzip;
     size_t len, gzip_len;
     char etag[24], gzip_etag[24];
+    bool finished; /* atomic: what finish_page makes is there */
 };
+static pthread_mutex_t finish_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static const struct {
     const char *extension, *mime;
@@ -46,10 +50,9 @@ static const char *mime_of(const char *name)
     return NULL;
 }
 
-/* Name, ETag and gzip form of what data and len hold. */
-static void finish_page(struct mg_page *page, const char *name)
+/* ETag and gzip form of what data and len hold. */
+static void finish_page(struct mg_page *page)
 {
-    snprintf(page->name, sizeof page->name, "%s", name);
     struct mg_hash hash;
     struct mg_buf packed;
     mg_sha256(page->data, page->len, &hash);
@@ -60,6 +63,18 @@ static void finish_page(struct mg_page *page, const char *name)
     if (mg_gzip((struct mg_span){page->data, page->len}, &packed) == MG_OK && packed.len < page->len)
         page->gzip = mg_buf_take(&packed, &page->gzip_len);
     mg_buf_fini(&packed);
+}
+
+static void need_finished(struct mg_page *page)
+{
+    if (__atomic_load_n(&page->finished, __ATOMIC_ACQUIRE))
+        return;
+    pthread_mutex_lock(&finish_lock);
+    if (!page->finished) {
+        finish_page(page);
+        __atomic_store_n(&page->finished, true, __ATOMIC_RELEASE);
+    }
+    pthread_mutex_unlock(&finish_lock);
 }
 
 static bool read_page(struct mg_page *page, int dir, const char *name)
@@ -82,7 +97,7 @@ static bool read_page(struct mg_page *page, int dir, const char *name)
         page->data = NULL;
         return false;
     }
-    finish_page(page, name);
+    snprintf(page->name, sizeof page->name, "%s", name);
     return true;
 }
 
@@ -107,7 +122,7 @@ static bool make_reference(struct mg_page *page, const char *web_dir)
     }
     page->mime = mime_of("reference.html");
     page->data = mg_buf_take(&text, &page->len);
-    finish_page(page, "reference.html");
+    snprintf(page->name, sizeof page->name, "reference.html");
     return true;
 }
 
@@ -138,7 +153,7 @@ void mg_pages_free(struct mg_app *app)
     app->n_pages = 0;
 }
 
-static const struct mg_page *find(const struct mg_app *app, struct mg_span name)
+static struct mg_page *find(const struct mg_app *app, struct mg_span name)
 {
     for (size_t i = 0; i < app->n_pages; i++)
         if (mg_span_is(name, app->pages[i].name))
@@ -157,9 +172,10 @@ static void put_policy(struct mg_reply *reply, const char *mime)
 
 bool mg_pages_send(struct mg_exchange *exchange, struct mg_span name)
 {
-    const struct mg_page *page = find(exchange->app, name);
+    struct mg_page *page = find(exchange->app, name);
     if (!page)
         return false;
+    need_finished(page);
     struct mg_span encodings = mg_http_header(exchange->request, "accept-encoding"),
                    known = mg_http_header(exchange->request, "if-none-match");
     bool gzip = page->gzip && mg_accepts_gzip(encodings);

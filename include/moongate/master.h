@@ -42,6 +42,9 @@ int mg_master_run(const struct mg_master *master);
  * INT, TERM and HUP are ignored, because a terminal or a service manager sends them to all of us and the master alone
  * decides what follows; PIPE is ignored; the rest is as it is by default, nothing is blocked. */
 void mg_child_setup(const char *name);
+/* Unmaps what a loaded library has in memory only because loading it read it (its tables of relocations, mostly): its
+ * pages that nobody can write, which come back from the file when they are touched. Gives the bytes of these segments. */
+size_t mg_child_drop_clean(const char *library);
 
 /* A child's end of its control link, for any kind of event loop: call it while it gives MG_OK when the link is
  * readable. PINGs are answered in it. MG_OK: a PEER (with *fd, now the caller's), STOP or RELOAD; *fd is -1 for the
