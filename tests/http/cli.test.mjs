@@ -92,7 +92,7 @@ return moon.udf(function() moon.files.write("fd://note.txt", "x") return kept(1)
   try {
     const owners = () => ["state", "cache", "cache/db", "cache/db/data.mdb", "orgs/local/cache", "orgs/local/fd", "orgs/local/layers"]
       .map((name) => statSync(join(server.data, name)).uid);
-    await request(server, { path: `/${server.udfs.Keeps}`, headers: server.bearer() }); // a worker makes the folders
+    await server.ready(); // a worker has made the folders
     const before = owners();
     for (let i = 0; i < 2; i++) {
       const got = run(["run", "Keeps", "--data", server.data]);
