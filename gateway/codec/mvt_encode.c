@@ -238,8 +238,7 @@ uint32_t mvt_layer_text(struct mvt_layer *layer, struct mvt_column *column, stru
         return put_string(layer, column, s.data ? s.data : "", s.len);
     mg_buf_init(&quoted, 0);
     mg_buf_json_string(&quoted, s.data, s.len);
-    if (quoted.failed ||
-               mg_json_parse((struct mg_span){quoted.data, quoted.len}, quoted.len, &value, NULL)) {
+    if (quoted.failed || mg_json_parse((struct mg_span){quoted.data, quoted.len}, quoted.len, &value, NULL)) {
         layer->no_memory |= quoted.failed;
         index = put_string(layer, column, "", 0);
     } else {
